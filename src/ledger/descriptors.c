@@ -1,0 +1,280 @@
+/*
+ * descriptors.c: one slot a descriptor number; no lock.
+ *
+ * A slot's `state` word is everything: bits 0..2 the published state, bits 3 and 4 what happened
+ * to the number while its record was being written, bits 5.. a count that makes each publication
+ * different. Whoever swaps it to LEDGER_BUSY writes the other fields; whoever meets LEDGER_BUSY
+ * (another thread after an unseen close, or a signal handler above the very frame that writes)
+ * leaves a word there and goes on. The writer finds it and publishes what is still true.
+ *
+ * It never asks the kernel: what was lost becomes LEDGER_UNSURE, and readers ask.
+ */
+#include "fault.h"
+#include "ledger.h"
+
+#define STATE(word) ((word)&7u)
+#define RETAKEN 8u   /* while busy, the number was handed out again */
+#define RELEASED 16u /* while busy, a close of it began */
+#define NEXT(word) (((word) | 31u) + 1u)
+
+static bool swap(uint32_t *word, uint32_t *expected, uint32_t desired)
+{
+    return __atomic_compare_exchange_n(word, expected, desired, false, __ATOMIC_ACQ_REL,
+                                       __ATOMIC_ACQUIRE);
+}
+
+static void count_taken(struct ledger *ledger, uint32_t index)
+{
+    struct ledger_stack *stack = index ? ledger_stack(ledger, index) : NULL;
+    if (stack) {
+        __atomic_add_fetch(&stack->fds_live, 1, __ATOMIC_RELAXED);
+        __atomic_add_fetch(&stack->acquired, 1, __ATOMIC_RELAXED);
+    }
+}
+
+static void count_released(struct ledger *ledger, uint32_t index, uint32_t by)
+{
+    struct ledger_stack *stack = index ? ledger_stack(ledger, index) : NULL;
+    if (!stack) {
+        return;
+    }
+    __atomic_sub_fetch(&stack->fds_live, 1, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&stack->released, 1, __ATOMIC_RELAXED);
+    if (by && stack->released_by[0] != by) {
+        stack->released_by[1] = stack->released_by[0];
+        stack->released_by[0] = by;
+    }
+}
+
+static bool holds(uint32_t word)
+{
+    return STATE(word) == LEDGER_LIVE || STATE(word) == LEDGER_IN_FLIGHT;
+}
+
+/* Publishes the record that `busy` claims, or what other events made of it meanwhile. */
+static void publish(struct ledger *ledger, struct ledger_fd *record, uint32_t busy)
+{
+    uint32_t word = busy;
+    count_taken(ledger, record->stack);
+    if (swap(&record->state, &word, (busy & ~31u) | LEDGER_LIVE)) {
+        return;
+    }
+    count_released(ledger, record->stack, 0);
+    record->stack = 0;
+    record->kind = LEDGER_FD_UNKNOWN;
+    record->flags = LEDGER_UNSURE;
+    for (;;) {
+        uint32_t final = word & RETAKEN ? (word & ~31u) | LEDGER_LIVE : NEXT(word) | LEDGER_EMPTY;
+        if (swap(&record->state, &word, final)) {
+            return;
+        }
+    }
+}
+
+/* In this order: a handler never sees a mark that is half there. */
+static void set_busy(struct ledger_actor *actor, const struct ledger_mark *mark, uint32_t fd)
+{
+    actor->busy.canary = NULL;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    actor->busy.value = mark->value;
+    actor->busy_fd = fd;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    actor->busy.canary = mark->canary;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
+static void take(struct ledger *ledger, struct ledger_actor *actor, int fd,
+                 const struct ledger_fd_event *event, bool adopt, bool *done)
+{
+    volatile uint64_t canary;
+    struct ledger_fd *record = ledger_make(ledger, actor, LEDGER_FDS, (uint32_t)fd);
+    if (!record) {
+        __atomic_add_fetch(&ledger->header->missed_records, 1, __ATOMIC_RELAXED);
+        ledger_incomplete(ledger, LEDGER_INCOMPLETE_RECORDS);
+        return;
+    }
+    struct ledger_mark outer = actor->busy;
+    uint32_t outer_fd = actor->busy_fd;
+    canary = ((uint64_t)(uint32_t)fd << 32) | 0x5eb0c4a7u;
+    set_busy(actor, &(struct ledger_mark){&canary, canary}, (uint32_t)fd);
+
+    uint32_t word = __atomic_load_n(&record->state, __ATOMIC_ACQUIRE);
+    uint32_t busy;
+    for (;;) {
+        if (adopt && STATE(word) != LEDGER_EMPTY) {
+            goto out;
+        }
+        if (STATE(word) == LEDGER_BUSY) {
+            if (swap(&record->state, &word, (word & ~RELEASED) | RETAKEN)) {
+                goto out;
+            }
+            continue;
+        }
+        busy = NEXT(word) | LEDGER_BUSY;
+        if (swap(&record->state, &word, busy)) {
+            break;
+        }
+    }
+    if (holds(word)) {
+        if (STATE(word) == LEDGER_LIVE) {
+            __atomic_add_fetch(&ledger->header->fd_closes_unseen, 1, __ATOMIC_RELAXED);
+        }
+        count_released(ledger, record->stack, 0);
+    }
+    record->kind = event->kind;
+    record->flags = event->flags;
+    record->stack = event->stack;
+    record->owner = event->owner;
+    record->tid = actor->tid;
+    record->detail = event->detail;
+    record->since_ns = event->now_ns;
+    publish(ledger, record, busy);
+    *done = true;
+out:
+    set_busy(actor, &outer, outer_fd);
+}
+
+void ledger_fd_take(struct ledger *ledger, struct ledger_actor *actor, int fd,
+                    const struct ledger_fd_event *event)
+{
+    bool done = false;
+    take(ledger, actor, fd, event, false, &done);
+}
+
+bool ledger_fd_adopt(struct ledger *ledger, struct ledger_actor *actor, int fd,
+                     const struct ledger_fd_event *event)
+{
+    bool done = false;
+    take(ledger, actor, fd, event, true, &done);
+    return done;
+}
+
+void ledger_fd_repair(struct ledger *ledger, struct ledger_actor *actor)
+{
+    struct ledger_fd *record = ledger_at(ledger, LEDGER_FDS, actor->busy_fd);
+    uint32_t word = record ? __atomic_load_n(&record->state, __ATOMIC_ACQUIRE) : 0;
+    if (STATE(word) == LEDGER_BUSY) {
+        /* The fields may be half written: held, and only the kernel knows what. */
+        record->stack = 0;
+        record->kind = LEDGER_FD_UNKNOWN;
+        record->flags = LEDGER_UNSURE;
+        swap(&record->state, &word, (word & ~31u) | LEDGER_LIVE);
+    }
+    actor->busy.canary = NULL;
+}
+
+struct ledger_fd_flight ledger_fd_fly(struct ledger *ledger, struct ledger_actor *actor, int fd,
+                                      uint32_t stack)
+{
+    struct ledger_fd_flight flight = {0, 0, 0};
+    (void)actor;
+    struct ledger_fd *record = fd < 0 ? NULL : ledger_at(ledger, LEDGER_FDS, (uint32_t)fd);
+    if (!record) {
+        return flight;
+    }
+    uint32_t word = __atomic_load_n(&record->state, __ATOMIC_ACQUIRE);
+    for (;;) {
+        uint32_t next;
+        if (STATE(word) == LEDGER_EMPTY) {
+            flight.released_by = record->detail;
+            return flight;
+        }
+        if (STATE(word) == LEDGER_BUSY) {
+            next = (word & ~RETAKEN) | RELEASED;
+        } else {
+            next = NEXT(word) | LEDGER_IN_FLIGHT;
+        }
+        if (swap(&record->state, &word, next)) {
+            if (STATE(word) != LEDGER_BUSY) {
+                flight.state = next;
+                flight.taken_by = record->stack;
+                record->detail = stack;
+            }
+            return flight;
+        }
+    }
+}
+
+void ledger_fd_released(struct ledger *ledger, int fd, struct ledger_fd_flight flight, bool held)
+{
+    struct ledger_fd *record =
+        flight.state ? ledger_at(ledger, LEDGER_FDS, (uint32_t)fd) : NULL;
+    if (!record) {
+        return;
+    }
+    uint32_t by = record->detail;
+    uint32_t word = flight.state;
+    uint32_t next =
+        held ? (flight.state & ~7u) | LEDGER_LIVE : (flight.state & ~7u) | LEDGER_EMPTY;
+    if (swap(&record->state, &word, next) && !held) {
+        count_released(ledger, flight.taken_by, by);
+    }
+}
+
+void ledger_fd_fly_range(struct ledger *ledger, struct ledger_actor *actor, uint32_t first,
+                         uint32_t last, uint32_t stack)
+{
+    uint64_t used = __atomic_load_n(&ledger->header->used[LEDGER_FDS], __ATOMIC_ACQUIRE);
+    for (uint64_t fd = first; fd <= last && fd < used; fd++) {
+        ledger_fd_fly(ledger, actor, (int)fd, stack);
+    }
+}
+
+void ledger_fd_released_range(struct ledger *ledger, uint32_t first, uint32_t last, bool held)
+{
+    uint64_t used = __atomic_load_n(&ledger->header->used[LEDGER_FDS], __ATOMIC_ACQUIRE);
+    for (uint64_t fd = first; fd <= last && fd < used; fd++) {
+        struct ledger_fd *record = ledger_at(ledger, LEDGER_FDS, (uint32_t)fd);
+        uint32_t word = record ? __atomic_load_n(&record->state, __ATOMIC_ACQUIRE) : 0;
+        if (STATE(word) == LEDGER_IN_FLIGHT) {
+            struct ledger_fd_flight flight = {word, record->stack, 0};
+            ledger_fd_released(ledger, (int)fd, flight, held);
+        }
+    }
+}
+
+static void set_flag(struct ledger_fd *record, bool on)
+{
+    if (on) {
+        __atomic_or_fetch(&record->flags, LEDGER_CLOEXEC, __ATOMIC_RELAXED);
+    } else {
+        __atomic_and_fetch(&record->flags, (uint16_t)~LEDGER_CLOEXEC, __ATOMIC_RELAXED);
+    }
+}
+
+void ledger_fd_cloexec(struct ledger *ledger, int fd, bool on)
+{
+    struct ledger_fd *record = ledger_fd_record(ledger, fd);
+    if (record) {
+        set_flag(record, on);
+    }
+}
+
+void ledger_fd_cloexec_range(struct ledger *ledger, uint32_t first, uint32_t last)
+{
+    uint64_t used = __atomic_load_n(&ledger->header->used[LEDGER_FDS], __ATOMIC_ACQUIRE);
+    for (uint64_t fd = first; fd <= last && fd < used; fd++) {
+        ledger_fd_cloexec(ledger, (int)fd, true);
+    }
+}
+
+struct ledger_fd *ledger_fd_record(const struct ledger *ledger, int fd)
+{
+    struct ledger_fd *record = fd < 0 ? NULL : ledger_at(ledger, LEDGER_FDS, (uint32_t)fd);
+    return record && holds(__atomic_load_n(&record->state, __ATOMIC_ACQUIRE)) ? record : NULL;
+}
+
+void ledger_fd_survived(struct ledger *ledger, int fd)
+{
+    struct ledger_fd *record = ledger_at(ledger, LEDGER_FDS, (uint32_t)fd);
+    uint32_t word = record ? record->state : 0;
+    if (STATE(word) == LEDGER_IN_FLIGHT) {
+        record->detail = 0;
+        swap(&record->state, &word, NEXT(word) | LEDGER_LIVE);
+    }
+}
+
+void ledger_fd_end_others(struct ledger *ledger)
+{
+    ledger_fd_released_range(ledger, 0, UINT32_MAX, false);
+}

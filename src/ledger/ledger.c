@@ -1,0 +1,276 @@
+/*
+ * ledger.c: starting a ledger, its memory, and what all its tables share.
+ *
+ * It never frees or moves a chunk: a reader in another process may be looking at it.
+ */
+#include "ledger.h"
+
+#include "fault.h"
+
+static void copy_bytes(char *to, const char *from, size_t length)
+{
+    for (size_t i = 0; i < length; i++) {
+        to[i] = from[i];
+    }
+}
+
+static bool start_writer(struct ledger *ledger, void *base, struct ledger_backing *backing)
+{
+    ledger->header = base;
+    ledger->backing = backing;
+    ledger->stack_bucket = backing->arena(backing, LEDGER_STACK_BUCKETS * sizeof(uint32_t));
+    ledger->queue = backing->arena(
+        backing, (LEDGER_QUEUE_EVENTS * sizeof(struct ledger_map_event) + 4095) & ~(size_t)4095);
+    if (!ledger->stack_bucket || !ledger->queue) {
+        ledger->header = NULL;
+        return false;
+    }
+    for (uint32_t i = 0; i < LEDGER_QUEUE_EVENTS; i++) {
+        ledger->queue[i].next = i; /* so that i + 1 leads to i, and 1 to nothing */
+    }
+    ledger->unused = LEDGER_QUEUE_EVENTS;
+    return true;
+}
+
+bool ledger_start(struct ledger *ledger, void *base, struct ledger_backing *backing)
+{
+    struct ledger_header *header = base;
+    copy_bytes(header->magic, LEDGER_MAGIC, sizeof(header->magic));
+    header->version = LEDGER_VERSION;
+    header->header_size = sizeof(*header);
+    header->base_size = LEDGER_BASE_SIZE;
+    header->chunk_size = LEDGER_CHUNK_SIZE;
+    for (int table = 0; table < LEDGER_TABLES; table++) {
+        header->used[table] = table == LEDGER_FDS ? 0 : 1;
+    }
+    header->generation = 1;
+    return start_writer(ledger, base, backing);
+}
+
+bool ledger_resume(struct ledger *ledger, void *base, struct ledger_backing *backing)
+{
+    struct ledger_header *header = base;
+    uint32_t chunks = header->chunks;
+    if (!start_writer(ledger, base, backing)) {
+        return false;
+    }
+    for (uint32_t number = 0; number < chunks; number++) {
+        uint8_t *chunk = backing->chunk(backing, number);
+        if (!chunk) {
+            ledger->header = NULL;
+            return false;
+        }
+        for (int table = 0; table < LEDGER_TABLES; table++) {
+            for (uint32_t n = 0; n < LEDGER_TABLE_CHUNKS; n++) {
+                if (header->directory[table][n] == number + 1) {
+                    ledger->chunk[table][n] = chunk;
+                }
+            }
+        }
+    }
+    /* Mappings ended with the image; their records go to the free list. */
+    for (uint64_t i = header->used[LEDGER_MAPPINGS]; i-- > 1;) {
+        struct ledger_mapping *mapping = ledger_at(ledger, LEDGER_MAPPINGS, (uint32_t)i);
+        if (!mapping) {
+            continue;
+        }
+        mapping->state = LEDGER_EMPTY;
+        mapping->stack = ledger->free_mapping;
+        ledger->free_mapping = (uint32_t)i;
+    }
+    for (uint64_t i = 1; i < header->used[LEDGER_STACKS]; i++) {
+        struct ledger_stack *stack = ledger_stack(ledger, (uint32_t)i);
+        if (stack) {
+            stack->mappings_live = 0;
+            stack->bytes_live = 0;
+        }
+    }
+    for (uint64_t i = 1; i < header->used[LEDGER_MODULES]; i++) {
+        struct ledger_module *module = ledger_at(ledger, LEDGER_MODULES, (uint32_t)i);
+        if (module && module->state == LEDGER_LIVE) {
+            module->generation_last = header->generation;
+            module->state = LEDGER_ENDED;
+        }
+    }
+    header->generation++;
+    for (uint64_t i = 0; i < header->used[LEDGER_FDS]; i++) {
+        struct ledger_fd *fd = ledger_at(ledger, LEDGER_FDS, (uint32_t)i);
+        if (fd && (fd->state & 7) != LEDGER_EMPTY) {
+            fd->state = (fd->state & ~7u) | LEDGER_IN_FLIGHT;
+        }
+    }
+    return true;
+}
+
+void ledger_incomplete(struct ledger *ledger, uint32_t why)
+{
+    __atomic_or_fetch(&ledger->header->incomplete, why, __ATOMIC_RELAXED);
+}
+
+/* Adds chunk `number` of a table. */
+static bool grow(struct ledger *ledger, struct ledger_actor *actor, enum ledger_table table,
+                 uint32_t number)
+{
+    struct ledger_header *header = ledger->header;
+    bool grown = false;
+    if (!actor->may_grow) {
+        ledger_incomplete(ledger, LEDGER_INCOMPLETE_FILTERED);
+        return false;
+    }
+    if (__atomic_exchange_n(&ledger->growing, 1, __ATOMIC_ACQUIRE)) {
+        return false; /* another thread does; nobody waits */
+    }
+    if (ledger->chunk[table][number]) {
+        grown = true;
+    } else if (header->chunks < LEDGER_MAX_CHUNKS) {
+        uint8_t *chunk = ledger->backing->chunk(ledger->backing, header->chunks);
+        if (chunk) {
+            header->directory[table][number] = (uint16_t)(header->chunks + 1);
+            __atomic_store_n(&header->chunks, header->chunks + 1, __ATOMIC_RELEASE);
+            __atomic_store_n(&ledger->chunk[table][number], chunk, __ATOMIC_RELEASE);
+            grown = true;
+        }
+    }
+    __atomic_store_n(&ledger->growing, 0, __ATOMIC_RELEASE);
+    return grown;
+}
+
+static void raise_used(struct ledger *ledger, enum ledger_table table, uint64_t used)
+{
+    uint64_t old = __atomic_load_n(&ledger->header->used[table], __ATOMIC_RELAXED);
+    while (old < used &&
+           !__atomic_compare_exchange_n(&ledger->header->used[table], &old, used, true,
+                                        __ATOMIC_RELEASE, __ATOMIC_RELAXED)) {
+    }
+}
+
+static uint32_t per_chunk(enum ledger_table table)
+{
+    return LEDGER_CHUNK_SIZE / ledger_layout[table].record_size;
+}
+
+void *ledger_make(struct ledger *ledger, struct ledger_actor *actor, enum ledger_table table,
+                  uint32_t index)
+{
+    void *record = ledger_at(ledger, table, index);
+    if (__builtin_expect(record == NULL, 0)) {
+        uint32_t number = (index - ledger_layout[table].in_base) / per_chunk(table);
+        if (number >= LEDGER_TABLE_CHUNKS || !grow(ledger, actor, table, number)) {
+            return NULL;
+        }
+        record = ledger_at(ledger, table, index);
+    }
+    if (__builtin_expect(index >= ledger->header->used[table], 0)) {
+        raise_used(ledger, table, (uint64_t)index + 1);
+    }
+    return record;
+}
+
+/* The first index at or after `first` from which `count` records lie in one chunk. */
+static uint64_t within_chunk(enum ledger_table table, uint64_t first, uint32_t count)
+{
+    uint64_t in_base = ledger_layout[table].in_base;
+    if (first + count <= in_base) {
+        return first;
+    }
+    if (first < in_base) {
+        return in_base;
+    }
+    uint64_t size = per_chunk(table);
+    uint64_t left = size - (first - in_base) % size;
+    return left >= count ? first : first + left;
+}
+
+uint32_t ledger_reserve(struct ledger *ledger, struct ledger_actor *actor, enum ledger_table table,
+                        uint32_t count)
+{
+    uint64_t *used = &ledger->header->used[table];
+    uint64_t old = __atomic_load_n(used, __ATOMIC_RELAXED);
+    for (;;) {
+        uint64_t first = within_chunk(table, old, count);
+        if (first + count > UINT32_MAX) {
+            return 0;
+        }
+        if (!ledger_at(ledger, table, (uint32_t)first)) {
+            uint32_t number =
+                (uint32_t)(first - ledger_layout[table].in_base) / per_chunk(table);
+            if (number >= LEDGER_TABLE_CHUNKS || !grow(ledger, actor, table, number)) {
+                return 0;
+            }
+        }
+        if (__atomic_compare_exchange_n(used, &old, first + count, false, __ATOMIC_ACQ_REL,
+                                        __ATOMIC_RELAXED)) {
+            return (uint32_t)first;
+        }
+    }
+}
+
+void ledger_make_ahead(struct ledger *ledger, struct ledger_actor *actor)
+{
+    static const enum ledger_table growing[] = {LEDGER_MAPPINGS, LEDGER_STACKS, LEDGER_FRAMES};
+    for (unsigned i = 0; i < sizeof(growing) / sizeof(growing[0]); i++) {
+        enum ledger_table table = growing[i];
+        uint64_t in_base = ledger_layout[table].in_base;
+        uint64_t used = ledger->header->used[table];
+        uint64_t next = used < in_base ? 0 : (used - in_base) / per_chunk(table) + 1;
+        for (uint64_t n = used < in_base ? 0 : next - 1; n <= next; n++) {
+            if (n < LEDGER_TABLE_CHUNKS && !ledger->chunk[table][n]) {
+                grow(ledger, actor, table, (uint32_t)n);
+            }
+        }
+    }
+    if (!ledger->chunk[LEDGER_FDS][0]) {
+        grow(ledger, actor, LEDGER_FDS, 0);
+    }
+}
+
+uint32_t ledger_string(struct ledger *ledger, struct ledger_actor *actor, const char *text,
+                       size_t length)
+{
+    if (length == 0 || length >= LEDGER_STRINGS_IN_BASE) {
+        return 0;
+    }
+    uint32_t index = ledger_reserve(ledger, actor, LEDGER_STRINGS, (uint32_t)length + 1);
+    if (index == 0) {
+        ledger_incomplete(ledger, LEDGER_INCOMPLETE_RECORDS);
+        return 0;
+    }
+    copy_bytes(ledger_at(ledger, LEDGER_STRINGS, index), text, length);
+    return index; /* the byte behind it is zero: chunks come zeroed and are used once */
+}
+
+static bool within(uintptr_t address, uintptr_t low, uintptr_t top)
+{
+    return address >= low && address < top;
+}
+
+bool ledger_abandoned(const struct ledger_actor *actor, const struct ledger_mark *mark,
+                      uintptr_t sp)
+{
+    uintptr_t at = (uintptr_t)mark->canary;
+    bool sp_alternate = within(sp, actor->alt_low, actor->alt_top);
+    bool at_alternate = within(at, actor->alt_low, actor->alt_top);
+    if (FAULT(abandoned)) {
+        return false;
+    }
+    if (sp_alternate != at_alternate) {
+        return at_alternate; /* a handler left its stack: only a jump does that */
+    }
+    if (!sp_alternate && (!within(sp, actor->stack_low, actor->stack_top) ||
+                          !within(at, actor->stack_low, actor->stack_top))) {
+        return false; /* a coroutine's stack: nothing can be compared */
+    }
+    /* A live frame is never at or below a later entry's; one that is above may be dead all the
+     * same, when the program went deeper since: then its canary has probably been overwritten. */
+    return sp >= at || *mark->canary != mark->value;
+}
+
+void ledger_repair(struct ledger *ledger, struct ledger_actor *actor, uintptr_t sp)
+{
+    if (actor->busy.canary && ledger_abandoned(actor, &actor->busy, sp)) {
+        ledger_fd_repair(ledger, actor);
+    }
+    if (actor->locked.canary && ledger_abandoned(actor, &actor->locked, sp)) {
+        ledger_map_repair(ledger, actor);
+    }
+}

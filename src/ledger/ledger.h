@@ -1,0 +1,253 @@
+/*
+ * ledger.h: the writer's side of a ledger: what is held, by whom, since when, from which stack.
+ *
+ * Pure bookkeeping. It makes no decision, makes no system call, calls no libc function and uses
+ * no thread-local storage: memory comes from `struct ledger_backing`, the thread it runs in is
+ * described by a `struct ledger_actor`, and its state is a function of the events it is given.
+ * Unit tests, the fuzzer and the shim drive it alike.
+ *
+ * Everything here may be called from any thread and from a signal handler that interrupted this
+ * very code; nothing waits (DESIGN 3.3) and a call that never returns, because a handler jumped
+ * out of it, is repaired by the thread's next one (DESIGN 3.4). How, for each table:
+ *   descriptors: one atomic slot a number, no lock (descriptors.c);
+ *   stacks:      insert-only hash, no lock (stacks.c);
+ *   mappings:    one lock that is tried, a queue for whoever fails to get it (mappings.c).
+ */
+#ifndef BOXLEDGER_LEDGER_LEDGER_H
+#define BOXLEDGER_LEDGER_LEDGER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "format.h"
+
+/* Where a ledger's memory comes from. Both return zeroed memory that cannot fault, or NULL. */
+struct ledger_backing {
+    /* File chunk `number` (0, 1, ... in order), LEDGER_CHUNK_SIZE bytes. */
+    void *(*chunk)(struct ledger_backing *self, uint32_t number);
+    /* Private to the writer, a multiple of the page size. */
+    void *(*arena)(struct ledger_backing *self, size_t bytes);
+};
+
+/* Where an update is under way, so that a later entry of the thread can tell whether that update
+ * was interrupted (and will go on) or abandoned (a handler jumped out of it). */
+struct ledger_mark {
+    volatile uint64_t *canary; /* in the updating frame; NULL: no update */
+    uint64_t value;            /* what it holds as long as that frame lives */
+};
+
+/* The thread that an event happens in; lives as long as the thread. */
+struct ledger_actor {
+    struct ledger_mark locked; /* holds the mappings' lock */
+    struct ledger_mark busy;   /* writes slot busy_fd */
+    uint32_t busy_fd;
+    uint32_t tid;
+    /* The thread's own stack as far as it is known, and its alternate signal stack: two stack
+     * pointers can only be compared on one stack. */
+    uintptr_t stack_low, stack_top;
+    uintptr_t alt_low, alt_top;
+    bool may_grow; /* system calls that the program did not ask for are allowed in this thread */
+};
+
+/* index.c: mapping records by their start. All of it only under the mappings' lock. */
+struct ledger_index_node;
+struct ledger_index {
+    struct ledger_index_node *root; /* NULL: empty */
+    struct ledger_index_node *cursor;
+    struct ledger_index_node *free;  /* list through `next` */
+    struct ledger_index_node *pages; /* all that the arena gave, for a rebuild */
+    uint32_t free_count; /* nodes that can be had without the arena */
+};
+
+/* One change to the mappings. Applying one twice is the same as applying it once. */
+enum ledger_map_op {
+    LEDGER_MAP_INSERT,   /* [start, end) was mapped */
+    LEDGER_MAP_FLY,      /* a release of [start, end) begins */
+    LEDGER_MAP_COMMIT,   /* the release with this ticket succeeded */
+    LEDGER_MAP_ROLLBACK, /* it failed: what it had in flight is held again */
+    LEDGER_MAP_MOVE,     /* mremap: what it had in flight is now at [to_start, to_end) */
+    LEDGER_MAP_PROTECT,  /* [start, end) has protection `prot` now */
+};
+
+struct ledger_map_event {
+    uint64_t start, end;
+    uint64_t to_start, to_end;
+    uint64_t ticket; /* of FLY for COMMIT, ROLLBACK and MOVE; otherwise the event's own */
+    uint64_t now_ns;
+    uint32_t stack; /* that maps, or releases */
+    uint32_t owner;
+    uint32_t tid;
+    uint32_t detail;
+    uint32_t next; /* in the queue; the ledger's own */
+    uint16_t flags;
+    uint8_t op; /* enum ledger_map_op */
+    uint8_t prot;
+    bool keep_old; /* MOVE: MREMAP_DONTUNMAP */
+    bool fixed;    /* INSERT: over whatever was there, by the program's wish */
+};
+
+#define LEDGER_QUEUE_EVENTS 4096u /* what may happen while one update is interrupted; 400 KiB */
+#define LEDGER_STACK_BUCKETS (1u << 16)
+
+/* A writer. Zeroed memory is a closed one. */
+struct ledger {
+    struct ledger_header *header; /* also the base */
+    struct ledger_backing *backing;
+    uint8_t *chunk[LEDGER_TABLES][LEDGER_TABLE_CHUNKS];
+    uint32_t growing; /* a try-lock */
+    /* stacks.c */
+    uint32_t *stack_bucket;
+    /* mappings.c; all but `lock`, `queued` and `unused` only under the lock */
+    struct ledger_actor *lock;
+    uint64_t queued; /* events that wait: tagged index of the newest + 1 */
+    uint64_t unused; /* free events: tagged index + 1 */
+    struct ledger_map_event *queue;
+    uint32_t draining; /* of those taken from the queue, the next to apply, + 1 */
+    uint32_t sorting;  /* a list taken from the queue is not in `draining` yet */
+    uint32_t applying; /* `current` is being applied */
+    struct ledger_map_event current;
+    uint32_t free_mapping; /* list through `stack` */
+    struct ledger_index index;
+};
+
+/* Starts a ledger in `base`, LEDGER_BASE_SIZE zeroed bytes that may already carry the command's
+ * header. False: no memory for the writer's own tables. */
+bool ledger_start(struct ledger *ledger, void *base, struct ledger_backing *backing);
+
+/* Goes on with the ledger of an image that has exec'ed. Its mappings are gone with it; its
+ * descriptors stay IN_FLIGHT until ledger_fd_survived says otherwise. */
+bool ledger_resume(struct ledger *ledger, void *base, struct ledger_backing *backing);
+
+/* The record, or NULL where that part of the table does not exist. */
+static inline void *ledger_at(const struct ledger *ledger, enum ledger_table table, uint32_t index)
+{
+    const struct ledger_table_layout *layout = &ledger_layout[table];
+    if (__builtin_expect(index < layout->in_base, 1)) {
+        return (uint8_t *)ledger->header + layout->base_offset +
+               (size_t)index * layout->record_size;
+    }
+    index -= layout->in_base;
+    uint32_t per_chunk = LEDGER_CHUNK_SIZE / layout->record_size;
+    uint32_t number = index / per_chunk;
+    if (number >= LEDGER_TABLE_CHUNKS) {
+        return NULL;
+    }
+    uint8_t *chunk = __atomic_load_n(&ledger->chunk[table][number], __ATOMIC_ACQUIRE);
+    return chunk ? chunk + (size_t)(index % per_chunk) * layout->record_size : NULL;
+}
+
+static inline struct ledger_stack *ledger_stack(const struct ledger *ledger, uint32_t index)
+{
+    return ledger_at(ledger, LEDGER_STACKS, index);
+}
+
+/* As ledger_at, but makes that part of the table. NULL: no room (counted by the caller). */
+void *ledger_make(struct ledger *ledger, struct ledger_actor *actor, enum ledger_table table,
+                  uint32_t index);
+
+/* Reserves `count` consecutive records within one chunk, makes room ahead. 0: no room. */
+uint32_t ledger_reserve(struct ledger *ledger, struct ledger_actor *actor, enum ledger_table table,
+                        uint32_t count);
+
+/* Makes sure that the tables can take some more without a system call: before a filter goes on. */
+void ledger_make_ahead(struct ledger *ledger, struct ledger_actor *actor);
+
+void ledger_incomplete(struct ledger *ledger, uint32_t why);
+
+/* Finishes what abandoned entries of this thread left half done. */
+void ledger_repair(struct ledger *ledger, struct ledger_actor *actor, uintptr_t sp);
+
+/* At every entry into the ledger. `sp` is any address in the entry's own frame. */
+static inline void ledger_enter(struct ledger *ledger, struct ledger_actor *actor)
+{
+    if (__builtin_expect(actor->locked.canary != NULL || actor->busy.canary != NULL, 0)) {
+        ledger_repair(ledger, actor, (uintptr_t)__builtin_frame_address(0));
+    }
+}
+
+static inline uint64_t ledger_ticket(struct ledger *ledger)
+{
+    return __atomic_add_fetch(&ledger->header->ticket, 1, __ATOMIC_RELAXED);
+}
+
+/* For mappings.c and descriptors.c: was the update under `mark` abandoned, seen from `sp`? */
+bool ledger_abandoned(const struct ledger_actor *actor, const struct ledger_mark *mark,
+                      uintptr_t sp);
+void ledger_fd_repair(struct ledger *ledger, struct ledger_actor *actor);
+void ledger_map_repair(struct ledger *ledger, struct ledger_actor *actor);
+
+/* Interns bytes; not deduplicated. 0: no room. */
+uint32_t ledger_string(struct ledger *ledger, struct ledger_actor *actor, const char *text,
+                       size_t length);
+
+/* --- stacks.c --- */
+
+/* Interns a stack. 0: no room (counted). */
+uint32_t ledger_stack_intern(struct ledger *ledger, struct ledger_actor *actor,
+                             const uint64_t *frames, unsigned count, unsigned flags,
+                             uint32_t generation);
+
+/* --- descriptors.c --- */
+
+struct ledger_fd_event {
+    uint16_t kind;
+    uint16_t flags;
+    uint32_t stack;
+    uint32_t owner;
+    uint32_t detail;
+    uint64_t now_ns;
+};
+
+/* After the kernel handed out `fd`. A record that was still there was released unseen. */
+void ledger_fd_take(struct ledger *ledger, struct ledger_actor *actor, int fd,
+                    const struct ledger_fd_event *event);
+
+/* Only if nothing is recorded under that number: adoption and inheritance. True if it was not. */
+bool ledger_fd_adopt(struct ledger *ledger, struct ledger_actor *actor, int fd,
+                     const struct ledger_fd_event *event);
+
+/* What a release found: hand it back to ledger_fd_released. */
+struct ledger_fd_flight {
+    uint32_t state;       /* the slot's word in flight; 0: nothing was recorded */
+    uint32_t taken_by;    /* stack */
+    uint32_t released_by; /* nothing recorded, but this stack closed that number before */
+};
+
+/* Before a call that will close `fd`. */
+struct ledger_fd_flight ledger_fd_fly(struct ledger *ledger, struct ledger_actor *actor, int fd,
+                                      uint32_t stack);
+
+/* After it: `held` says that the call cannot have closed it, so the record stays. */
+void ledger_fd_released(struct ledger *ledger, int fd, struct ledger_fd_flight flight, bool held);
+
+/* The same for every recorded number in [first, last] (close_range). */
+void ledger_fd_fly_range(struct ledger *ledger, struct ledger_actor *actor, uint32_t first,
+                         uint32_t last, uint32_t stack);
+void ledger_fd_released_range(struct ledger *ledger, uint32_t first, uint32_t last, bool held);
+
+/* FD_CLOEXEC as last set through a wrapper. */
+void ledger_fd_cloexec(struct ledger *ledger, int fd, bool on);
+void ledger_fd_cloexec_range(struct ledger *ledger, uint32_t first, uint32_t last);
+
+/* The record of `fd` if one is published, else NULL. */
+struct ledger_fd *ledger_fd_record(const struct ledger *ledger, int fd);
+
+/* After ledger_resume: the kernel says that `fd` is open / the scan is over. */
+void ledger_fd_survived(struct ledger *ledger, int fd);
+void ledger_fd_end_others(struct ledger *ledger);
+
+/* --- mappings.c --- */
+
+/* Applies an event, now or, where another update is under way, as soon as that is over. */
+void ledger_map_submit(struct ledger *ledger, struct ledger_actor *actor,
+                       const struct ledger_map_event *event);
+
+/* --- events.c --- */
+
+/* Counts a refused or wrong call; of one kind, error and stack there is one record. */
+void ledger_note(struct ledger *ledger, struct ledger_actor *actor, enum ledger_event_kind kind,
+                 int error, uint32_t stack, uint32_t other_stack, uint64_t start, uint64_t bytes,
+                 uint64_t now_ns);
+
+#endif

@@ -1,0 +1,647 @@
+/*
+ * mappings.c: which ranges are mapped, under one lock that nobody waits for.
+ *
+ * An event is applied by whoever gets the lock; who does not get it queues the event, and the
+ * holder applies it before or after it lets go. A handler that jumps out of an update leaves the
+ * lock behind: the thread's next entry notices, makes the index and the counters anew from the
+ * records, and applies the interrupted event again. Hence every event can be applied twice.
+ *
+ * Ranges of published records never overlap, but for a moment while one is split (the upper part
+ * is published before the lower one shrinks).
+ */
+#include "fault.h"
+#include "index.h"
+#include "ledger.h"
+
+static struct ledger_mapping *mapping_at(const struct ledger *ledger, uint32_t record)
+{
+    return ledger_at(ledger, LEDGER_MAPPINGS, record);
+}
+
+static struct ledger_mapping *at(const struct ledger *ledger, struct ledger_position position)
+{
+    return mapping_at(ledger, ledger_index_record(position));
+}
+
+/* --- records --- */
+
+static uint32_t new_record(struct ledger *ledger, struct ledger_actor *actor)
+{
+    uint32_t record = ledger->free_mapping;
+    if (record) {
+        ledger->free_mapping = mapping_at(ledger, record)->stack;
+        return record;
+    }
+    record = ledger_reserve(ledger, actor, LEDGER_MAPPINGS, 1);
+    if (!record) {
+        __atomic_add_fetch(&ledger->header->missed_records, 1, __ATOMIC_RELAXED);
+        ledger_incomplete(ledger, LEDGER_INCOMPLETE_RECORDS);
+    }
+    return record;
+}
+
+static void free_record(struct ledger *ledger, uint32_t record)
+{
+    struct ledger_mapping *mapping = mapping_at(ledger, record);
+    __atomic_store_n(&mapping->state, LEDGER_EMPTY, __ATOMIC_RELEASE);
+    mapping->stack = ledger->free_mapping;
+    ledger->free_mapping = record;
+}
+
+static void count(struct ledger *ledger, uint32_t index, int mappings, int64_t bytes)
+{
+    struct ledger_stack *stack = index ? ledger_stack(ledger, index) : NULL;
+    if (stack) {
+        __atomic_add_fetch(&stack->mappings_live, mappings, __ATOMIC_RELAXED);
+        __atomic_add_fetch(&stack->bytes_live, bytes, __ATOMIC_RELAXED);
+    }
+}
+
+static int64_t size_of(const struct ledger_mapping *mapping)
+{
+    return (int64_t)(mapping->end - mapping->start);
+}
+
+/* Would the kernel keep these neighbours in one VMA? What a call mapped, it does; strangers only
+ * where nothing tells them apart. An estimate: see header.vmas_estimated. */
+static bool joined(const struct ledger_mapping *low, const struct ledger_mapping *high)
+{
+    const uint16_t unlike = LEDGER_FILE_MAP | LEDGER_SHARED_MAP | LEDGER_SHM_MAP |
+                            LEDGER_STACK_MAP | LEDGER_MIXED_PROT | LEDGER_INHERITED;
+    if (low->end != high->start || low->prot != high->prot) {
+        return false;
+    }
+    return low->ticket == high->ticket || ((low->flags | high->flags) & unlike) == 0;
+}
+
+/* How many of the neighbours of an indexed record would share its VMA. */
+static int joins(struct ledger *ledger, struct ledger_position position)
+{
+    const struct ledger_mapping *mapping = at(ledger, position);
+    struct ledger_position low = ledger_index_previous(position);
+    struct ledger_position high = ledger_index_next(position);
+    return (low.node && joined(at(ledger, low), mapping)) +
+           (high.node && joined(mapping, at(ledger, high)));
+}
+
+static void estimate(struct ledger *ledger, int vmas)
+{
+    __atomic_add_fetch(&ledger->header->vmas_estimated, vmas, __ATOMIC_RELAXED);
+}
+
+static bool add(struct ledger *ledger, struct ledger_actor *actor, uint32_t record)
+{
+    struct ledger_mapping *mapping = mapping_at(ledger, record);
+    if (!ledger_index_provide(ledger, actor, LEDGER_INDEX_DEPTH)) {
+        __atomic_add_fetch(&ledger->header->missed_records, 1, __ATOMIC_RELAXED);
+        ledger_incomplete(ledger, LEDGER_INCOMPLETE_RECORDS);
+        count(ledger, mapping->stack, -1, -size_of(mapping));
+        free_record(ledger, record);
+        return false;
+    }
+    ledger_index_insert(ledger, mapping->start, record);
+    return true;
+}
+
+static void count_release(struct ledger *ledger, uint32_t index, uint32_t by)
+{
+    struct ledger_stack *stack = index ? ledger_stack(ledger, index) : NULL;
+    if (!stack) {
+        return;
+    }
+    __atomic_add_fetch(&stack->released, 1, __ATOMIC_RELAXED);
+    if (by && stack->released_by[0] != by) {
+        stack->released_by[1] = stack->released_by[0];
+        stack->released_by[0] = by;
+    }
+}
+
+/* Takes an indexed record out; `position` and all others are stale then. */
+static void drop(struct ledger *ledger, struct ledger_position position, uint32_t by)
+{
+    uint32_t record = ledger_index_record(position);
+    struct ledger_mapping *mapping = mapping_at(ledger, record);
+    estimate(ledger, joins(ledger, position) - 1);
+    count(ledger, mapping->stack, -1, -size_of(mapping));
+    count_release(ledger, mapping->stack, by);
+    ledger_index_remove(ledger, mapping->start);
+    free_record(ledger, record);
+}
+
+/* Makes `address` a boundary: a record that it lies within becomes two. */
+static void split_at(struct ledger *ledger, struct ledger_actor *actor, uint64_t address)
+{
+    struct ledger_position position = ledger_index_find(ledger, address);
+    struct ledger_mapping *lower = position.node ? at(ledger, position) : NULL;
+    if (!lower || lower->start >= address || lower->end <= address) {
+        return;
+    }
+    uint32_t record = new_record(ledger, actor);
+    lower->flags |= LEDGER_SPLIT;
+    if (record) {
+        struct ledger_mapping *upper = mapping_at(ledger, record);
+        uint32_t state = lower->state;
+        *upper = *lower;
+        upper->state = LEDGER_EMPTY;
+        upper->start = address;
+        __atomic_store_n(&upper->state, state, __ATOMIC_RELEASE);
+        count(ledger, lower->stack, 1, size_of(upper));
+    }
+    count(ledger, lower->stack, 0, -(int64_t)(lower->end - address));
+    __atomic_store_n(&lower->end, address, __ATOMIC_RELEASE);
+    if (record) {
+        add(ledger, actor, record);
+    }
+}
+
+static struct ledger_position first_from(struct ledger *ledger, uint64_t start)
+{
+    struct ledger_position position = ledger_index_find(ledger, start);
+    if (position.node && at(ledger, position)->start < start) {
+        position = ledger_index_next(position);
+    }
+    return position;
+}
+
+/* The next record at or after *from that lies within [*from, end), which must be boundaries. */
+static struct ledger_mapping *next_within(struct ledger *ledger, uint64_t *from, uint64_t end,
+                                          struct ledger_position *position)
+{
+    *position = first_from(ledger, *from);
+    struct ledger_mapping *mapping = position->node ? at(ledger, *position) : NULL;
+    if (!mapping || mapping->start >= end) {
+        return NULL;
+    }
+    *from = mapping->end;
+    return mapping;
+}
+
+static bool flies(const struct ledger_mapping *mapping, uint64_t ticket)
+{
+    return mapping->state == LEDGER_IN_FLIGHT && mapping->detail == (uint32_t)ticket;
+}
+
+/* --- events --- */
+
+static void fly(struct ledger *ledger, struct ledger_actor *actor,
+                const struct ledger_map_event *event)
+{
+    split_at(ledger, actor, event->start);
+    split_at(ledger, actor, event->end);
+    struct ledger_position position;
+    struct ledger_mapping *mapping;
+    for (uint64_t from = event->start;
+         (mapping = next_within(ledger, &from, event->end, &position)) != NULL;) {
+        if (mapping->ticket < event->ticket) { /* never a younger record */
+            mapping->detail = (uint32_t)event->ticket;
+            __atomic_store_n(&mapping->state, LEDGER_IN_FLIGHT, __ATOMIC_RELEASE);
+        }
+    }
+}
+
+static void commit(struct ledger *ledger, const struct ledger_map_event *event)
+{
+    struct ledger_position position;
+    struct ledger_mapping *mapping;
+    for (uint64_t from = event->start;
+         (mapping = next_within(ledger, &from, event->end, &position)) != NULL;) {
+        if (flies(mapping, event->ticket)) {
+            drop(ledger, position, event->stack);
+        }
+    }
+}
+
+/* Undoes a split that turned out to be for nothing. */
+static void rejoin(struct ledger *ledger, uint64_t boundary)
+{
+    struct ledger_position high = first_from(ledger, boundary);
+    struct ledger_position low = high.node ? ledger_index_previous(high) : high;
+    if (!low.node) {
+        return;
+    }
+    struct ledger_mapping *lower = at(ledger, low);
+    struct ledger_mapping *upper = at(ledger, high);
+    if (lower->end != upper->start || lower->ticket != upper->ticket ||
+        lower->state != upper->state || !(lower->flags & LEDGER_SPLIT)) {
+        return;
+    }
+    uint32_t record = ledger_index_record(high);
+    uint64_t end = upper->end;
+    count(ledger, upper->stack, -1, 0);
+    ledger_index_remove(ledger, upper->start);
+    __atomic_store_n(&lower->end, end, __ATOMIC_RELEASE);
+    free_record(ledger, record);
+}
+
+static void rollback(struct ledger *ledger, const struct ledger_map_event *event)
+{
+    struct ledger_position position;
+    struct ledger_mapping *mapping;
+    for (uint64_t from = event->start;
+         (mapping = next_within(ledger, &from, event->end, &position)) != NULL;) {
+        if (flies(mapping, event->ticket)) {
+            mapping->detail = 0;
+            __atomic_store_n(&mapping->state, LEDGER_LIVE, __ATOMIC_RELEASE);
+        }
+    }
+    rejoin(ledger, event->start);
+    rejoin(ledger, event->end);
+}
+
+/* Empties [start, end) for something that the kernel put there. False: a younger record has it. */
+static bool displace(struct ledger *ledger, struct ledger_actor *actor, uint64_t start,
+                     uint64_t end, const struct ledger_map_event *event, uint64_t own)
+{
+    struct ledger_position position = ledger_index_find(ledger, start);
+    while (position.node && at(ledger, position)->end <= start) {
+        position = ledger_index_next(position);
+    }
+    if (!position.node || at(ledger, position)->start >= end) {
+        return true; /* nothing there: the usual case */
+    }
+    split_at(ledger, actor, start);
+    split_at(ledger, actor, end);
+    struct ledger_mapping *mapping;
+    for (uint64_t from = start; (mapping = next_within(ledger, &from, end, &position)) != NULL;) {
+        if (mapping->ticket > own) {
+            return false;
+        }
+        if (mapping->state == LEDGER_LIVE && !event->fixed) {
+            __atomic_add_fetch(&ledger->header->map_releases_unseen, 1, __ATOMIC_RELAXED);
+        }
+        drop(ledger, position, event->fixed ? event->stack : 0);
+    }
+    return true;
+}
+
+static void insert(struct ledger *ledger, struct ledger_actor *actor,
+                   const struct ledger_map_event *event)
+{
+    if (!displace(ledger, actor, event->start, event->end, event, event->ticket)) {
+        return;
+    }
+    uint32_t record = new_record(ledger, actor);
+    if (!record) {
+        return;
+    }
+    struct ledger_mapping *mapping = mapping_at(ledger, record);
+    mapping->flags = event->flags;
+    mapping->prot = event->prot;
+    mapping->reserved = 0;
+    mapping->start = event->start;
+    mapping->end = event->end;
+    mapping->since_ns = event->now_ns;
+    mapping->ticket = event->ticket;
+    mapping->stack = event->stack;
+    mapping->owner = event->owner;
+    mapping->tid = event->tid;
+    mapping->bound_owner = 0;
+    mapping->unbound_stack = 0;
+    mapping->detail = event->detail;
+    __atomic_store_n(&mapping->state, LEDGER_LIVE, __ATOMIC_RELEASE);
+    count(ledger, event->stack, 1, size_of(mapping));
+    struct ledger_stack *stack = event->stack ? ledger_stack(ledger, event->stack) : NULL;
+    if (stack) {
+        __atomic_add_fetch(&stack->acquired, 1, __ATOMIC_RELAXED);
+    }
+    if (add(ledger, actor, record)) {
+        estimate(ledger, 1 - joins(ledger, ledger_index_find(ledger, event->start)));
+    }
+}
+
+/* Where a part [start, end) of an old range lies after the move; false: cut off by a shrink. */
+static bool moved_range(const struct ledger_map_event *event, uint64_t *start, uint64_t *end)
+{
+    uint64_t first = *start - event->start + event->to_start;
+    uint64_t last = *end - event->start + event->to_start;
+    if (first >= event->to_end) {
+        return false;
+    }
+    if (last > event->to_end) {
+        last = event->to_end;
+    }
+    if (*end == event->end) { /* the last part grows with the whole */
+        last = event->to_end;
+    }
+    *start = first;
+    *end = last;
+    return true;
+}
+
+static void copy_for_old(struct ledger *ledger, struct ledger_actor *actor,
+                         const struct ledger_mapping *old)
+{
+    uint32_t record = new_record(ledger, actor);
+    if (record) {
+        struct ledger_mapping *copy = mapping_at(ledger, record);
+        *copy = *old;
+        copy->state = LEDGER_EMPTY;
+        copy->detail = 0;
+        __atomic_store_n(&copy->state, LEDGER_LIVE, __ATOMIC_RELEASE);
+        count(ledger, copy->stack, 1, size_of(copy));
+        add(ledger, actor, record);
+    }
+}
+
+static void move_one(struct ledger *ledger, struct ledger_actor *actor,
+                     struct ledger_position position, const struct ledger_map_event *event)
+{
+    uint32_t record = ledger_index_record(position);
+    struct ledger_mapping *mapping = mapping_at(ledger, record);
+    struct ledger_mapping old = *mapping;
+    uint64_t start = old.start;
+    uint64_t end = old.end;
+    if (!moved_range(event, &start, &end)) {
+        drop(ledger, position, event->stack);
+        return;
+    }
+    estimate(ledger, joins(ledger, position) - 1);
+    ledger_index_remove(ledger, old.start);
+    __atomic_store_n(&mapping->state, LEDGER_EMPTY, __ATOMIC_RELEASE);
+    if (event->keep_old) {
+        copy_for_old(ledger, actor, &old);
+    }
+    mapping->start = start;
+    mapping->end = end;
+    mapping->ticket = ledger_ticket(ledger); /* as young as what it displaced */
+    mapping->detail = 0;
+    count(ledger, mapping->stack, 0, size_of(mapping) - (int64_t)(old.end - old.start));
+    __atomic_store_n(&mapping->state, LEDGER_LIVE, __ATOMIC_RELEASE);
+    if (add(ledger, actor, record)) {
+        estimate(ledger, 1 - joins(ledger, ledger_index_find(ledger, start)));
+    }
+}
+
+static void move(struct ledger *ledger, struct ledger_actor *actor,
+                 const struct ledger_map_event *event)
+{
+    /* What the kernel put the range over: all of the new place, or what it grew by. */
+    uint64_t over = event->start == event->to_start ? event->end : event->to_start;
+    if (over < event->to_end) {
+        displace(ledger, actor, over, event->to_end, event, UINT64_MAX);
+    }
+    struct ledger_position position;
+    struct ledger_mapping *mapping;
+    for (uint64_t from = event->start;
+         (mapping = next_within(ledger, &from, event->end, &position)) != NULL;) {
+        if (flies(mapping, event->ticket)) {
+            move_one(ledger, actor, position, event);
+        }
+    }
+}
+
+static void protect(struct ledger *ledger, const struct ledger_map_event *event)
+{
+    struct ledger_position position = ledger_index_find(ledger, event->start);
+    for (; position.node; position = ledger_index_next(position)) {
+        struct ledger_mapping *mapping = at(ledger, position);
+        if (mapping->start >= event->end) {
+            break;
+        }
+        if (mapping->end <= event->start || mapping->prot == event->prot) {
+            continue;
+        }
+        if (mapping->start >= event->start && mapping->end <= event->end) {
+            int before = joins(ledger, position);
+            mapping->prot = event->prot;
+            mapping->flags &= (uint16_t)~LEDGER_MIXED_PROT;
+            estimate(ledger, before - joins(ledger, position));
+        } else {
+            bool inside = mapping->start < event->start && mapping->end > event->end;
+            if (!(mapping->flags & LEDGER_MIXED_PROT)) {
+                estimate(ledger, inside ? 2 : 1);
+            }
+            mapping->flags |= LEDGER_MIXED_PROT;
+        }
+    }
+}
+
+static void apply(struct ledger *ledger, struct ledger_actor *actor,
+                  const struct ledger_map_event *event)
+{
+    switch ((enum ledger_map_op)event->op) {
+    case LEDGER_MAP_INSERT:
+        insert(ledger, actor, event);
+        break;
+    case LEDGER_MAP_FLY:
+        fly(ledger, actor, event);
+        break;
+    case LEDGER_MAP_COMMIT:
+        commit(ledger, event);
+        break;
+    case LEDGER_MAP_ROLLBACK:
+        rollback(ledger, event);
+        break;
+    case LEDGER_MAP_MOVE:
+        move(ledger, actor, event);
+        break;
+    case LEDGER_MAP_PROTECT:
+        protect(ledger, event);
+        break;
+    }
+}
+
+/* --- the queue: tagged indices + 1, so that a head that came back is told apart --- */
+
+#define HEAD_INDEX(head) ((uint32_t)(head))
+#define HEAD_NEXT(head, index) ((((head) >> 32) + 1) << 32 | (index))
+
+static void push(struct ledger *ledger, uint64_t *list, uint32_t index)
+{
+    uint64_t head = __atomic_load_n(list, __ATOMIC_RELAXED);
+    do {
+        ledger->queue[index - 1].next = HEAD_INDEX(head);
+    } while (!__atomic_compare_exchange_n(list, &head, HEAD_NEXT(head, index), false,
+                                          __ATOMIC_SEQ_CST, __ATOMIC_RELAXED));
+}
+
+static uint32_t pop(struct ledger *ledger, uint64_t *list)
+{
+    uint64_t head = __atomic_load_n(list, __ATOMIC_ACQUIRE);
+    uint32_t index;
+    do {
+        index = HEAD_INDEX(head);
+        if (index == 0) {
+            return 0;
+        }
+    } while (!__atomic_compare_exchange_n(list, &head,
+                                          HEAD_NEXT(head, ledger->queue[index - 1].next), false,
+                                          __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
+    return index;
+}
+
+static void queue_event(struct ledger *ledger, const struct ledger_map_event *event)
+{
+    uint32_t index = FAULT(ring_drop) ? 0 : pop(ledger, &ledger->unused);
+    if (index == 0) {
+        __atomic_add_fetch(&ledger->header->lost_events, 1, __ATOMIC_RELAXED);
+        ledger_incomplete(ledger, LEDGER_INCOMPLETE_EVENTS);
+        return;
+    }
+    uint32_t next = ledger->queue[index - 1].next;
+    ledger->queue[index - 1] = *event;
+    ledger->queue[index - 1].next = next;
+    push(ledger, &ledger->queued, index);
+}
+
+static bool queued(struct ledger *ledger)
+{
+    return HEAD_INDEX(__atomic_load_n(&ledger->queued, __ATOMIC_SEQ_CST)) != 0;
+}
+
+/* Applies what has been queued, oldest first. */
+static void drain(struct ledger *ledger, struct ledger_actor *actor)
+{
+    while (ledger->draining || queued(ledger)) {
+        if (!ledger->draining) {
+            ledger->sorting = 1;
+            uint64_t head = __atomic_load_n(&ledger->queued, __ATOMIC_ACQUIRE);
+            while (!__atomic_compare_exchange_n(&ledger->queued, &head, HEAD_NEXT(head, 0), false,
+                                                __ATOMIC_SEQ_CST, __ATOMIC_ACQUIRE)) {
+            }
+            uint32_t oldest = 0;
+            for (uint32_t index = HEAD_INDEX(head); index;) {
+                uint32_t next = ledger->queue[index - 1].next;
+                ledger->queue[index - 1].next = oldest;
+                oldest = index;
+                index = next;
+            }
+            ledger->draining = oldest;
+            ledger->sorting = 0;
+        }
+        uint32_t index = ledger->draining;
+        if (index) {
+            apply(ledger, actor, &ledger->queue[index - 1]);
+            ledger->draining = ledger->queue[index - 1].next;
+            push(ledger, &ledger->unused, index);
+        }
+    }
+}
+
+/* --- the lock --- */
+
+static void set_locked(struct ledger_actor *actor, volatile uint64_t *canary, uint64_t value)
+{
+    actor->locked.value = value; /* first: a handler never sees a mark that is half there */
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    actor->locked.canary = canary;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
+static bool try_lock(struct ledger *ledger, struct ledger_actor *actor)
+{
+    struct ledger_actor *nobody = NULL;
+    return __atomic_compare_exchange_n(&ledger->lock, &nobody, actor, false, __ATOMIC_SEQ_CST,
+                                       __ATOMIC_RELAXED);
+}
+
+static void unlock(struct ledger *ledger)
+{
+    __atomic_store_n(&ledger->lock, NULL, __ATOMIC_SEQ_CST);
+}
+
+void ledger_map_submit(struct ledger *ledger, struct ledger_actor *actor,
+                       const struct ledger_map_event *event)
+{
+    volatile uint64_t canary;
+    if (actor->locked.canary) { /* a handler above our own update: that one will see to it */
+        queue_event(ledger, event);
+        return;
+    }
+    canary = event->ticket ^ 0x10cced00ca9a27u;
+    set_locked(actor, &canary, canary);
+    if (try_lock(ledger, actor)) {
+        drain(ledger, actor);
+        ledger->current = *event;
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);
+        ledger->applying = 1;
+        apply(ledger, actor, event);
+        ledger->applying = 0;
+        unlock(ledger);
+    } else {
+        queue_event(ledger, event);
+    }
+    set_locked(actor, NULL, canary);
+    /* Whoever queued while the lock was taken relies on its holder, and the holder on this look
+     * after it let go: one of the two always sees the other. A handler that comes between the
+     * look and the end of the mark is seen by the second look. */
+    while (queued(ledger)) {
+        set_locked(actor, &canary, canary);
+        bool ours = try_lock(ledger, actor);
+        if (ours) {
+            drain(ledger, actor);
+            unlock(ledger);
+        }
+        set_locked(actor, NULL, canary);
+        if (!ours) {
+            break;
+        }
+    }
+}
+
+/* --- after an update that never returned --- */
+
+/* The index, the free list and the stacks' counters, from nothing but the records. */
+static void rebuild(struct ledger *ledger, struct ledger_actor *actor)
+{
+    struct ledger_header *header = ledger->header;
+    header->rebuilds++;
+    ledger_index_reset(ledger);
+    ledger->free_mapping = 0;
+    for (uint64_t i = 1; i < header->used[LEDGER_STACKS]; i++) {
+        struct ledger_stack *stack = ledger_stack(ledger, (uint32_t)i);
+        if (stack) {
+            stack->mappings_live = 0;
+            stack->bytes_live = 0;
+        }
+    }
+    for (uint64_t i = header->used[LEDGER_MAPPINGS]; i-- > 1;) {
+        struct ledger_mapping *mapping = mapping_at(ledger, (uint32_t)i);
+        if (mapping->state == LEDGER_EMPTY) {
+            free_record(ledger, (uint32_t)i);
+            continue;
+        }
+        struct ledger_position position = ledger_index_find(ledger, mapping->start);
+        struct ledger_mapping *other = position.node ? at(ledger, position) : NULL;
+        if (other && other->start == mapping->start) { /* a split or a move in the middle */
+            free_record(ledger, (uint32_t)i);
+            continue;
+        }
+        count(ledger, mapping->stack, 1, size_of(mapping));
+        add(ledger, actor, (uint32_t)i);
+    }
+    /* A split publishes the upper part first. */
+    struct ledger_position position = ledger_index_find(ledger, 0);
+    while (position.node) {
+        struct ledger_position next = ledger_index_next(position);
+        struct ledger_mapping *mapping = at(ledger, position);
+        if (next.node && at(ledger, next)->start < mapping->end) {
+            uint64_t boundary = at(ledger, next)->start;
+            count(ledger, mapping->stack, 0, -(int64_t)(mapping->end - boundary));
+            mapping->end = boundary;
+        }
+        position = next;
+    }
+}
+
+void ledger_map_repair(struct ledger *ledger, struct ledger_actor *actor)
+{
+    if (ledger->lock == actor) {
+        volatile uint64_t canary = ledger_ticket(ledger) ^ 0x10cced00ca9a27u;
+        set_locked(actor, NULL, 0);
+        set_locked(actor, &canary, canary);
+        if (ledger->sorting) { /* the list that was being turned round is lost */
+            ledger->sorting = 0;
+            __atomic_add_fetch(&ledger->header->lost_events, 1, __ATOMIC_RELAXED);
+            ledger_incomplete(ledger, LEDGER_INCOMPLETE_EVENTS);
+        }
+        rebuild(ledger, actor);
+        if (ledger->applying) {
+            apply(ledger, actor, &ledger->current);
+            ledger->applying = 0;
+        }
+        drain(ledger, actor);
+        unlock(ledger);
+    }
+    set_locked(actor, NULL, 0);
+}

@@ -1,0 +1,99 @@
+/*
+ * stacks.c: call stacks, each stored once.
+ *
+ * Insert-only and lock-free: a stack is written in full, then hung before its bucket's chain by
+ * one compare-and-swap. It never changes or removes a stack; their number is bounded by the code
+ * paths of the program.
+ */
+#include "ledger.h"
+
+static uint32_t hash_frames(const uint64_t *frames, unsigned count, uint32_t generation)
+{
+    uint64_t hash = generation + 0x9e3779b97f4a7c15u;
+    for (unsigned i = 0; i < count; i++) {
+        hash = (hash ^ frames[i]) * 0xff51afd7ed558ccdu;
+        hash ^= hash >> 32;
+    }
+    return (uint32_t)hash;
+}
+
+static bool same_stack(const struct ledger *ledger, const struct ledger_stack *stack,
+                       const uint64_t *frames, unsigned count, uint32_t generation)
+{
+    if (stack->frames != count || stack->generation != generation) {
+        return false;
+    }
+    const uint64_t *mine = ledger_at(ledger, LEDGER_FRAMES, stack->first_frame);
+    for (unsigned i = 0; i < count; i++) {
+        if (mine[i] != frames[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Looks from `index` on, up to but without `until`. */
+static uint32_t find(const struct ledger *ledger, uint32_t index, uint32_t until, uint32_t hash,
+                     const uint64_t *frames, unsigned count, uint32_t generation)
+{
+    while (index != until) {
+        const struct ledger_stack *stack = ledger_stack(ledger, index);
+        if (stack->hash == hash && same_stack(ledger, stack, frames, count, generation)) {
+            return index;
+        }
+        index = stack->next;
+    }
+    return 0;
+}
+
+static uint32_t no_room(struct ledger *ledger)
+{
+    __atomic_add_fetch(&ledger->header->missed_stacks, 1, __ATOMIC_RELAXED);
+    ledger_incomplete(ledger, LEDGER_INCOMPLETE_STACKS);
+    return 0;
+}
+
+uint32_t ledger_stack_intern(struct ledger *ledger, struct ledger_actor *actor,
+                             const uint64_t *frames, unsigned count, unsigned flags,
+                             uint32_t generation)
+{
+    if (count == 0) {
+        return 0;
+    }
+    uint32_t hash = hash_frames(frames, count, generation);
+    uint32_t *bucket = &ledger->stack_bucket[hash % LEDGER_STACK_BUCKETS];
+    uint32_t head = __atomic_load_n(bucket, __ATOMIC_ACQUIRE);
+    uint32_t known = find(ledger, head, 0, hash, frames, count, generation);
+    if (__builtin_expect(known != 0, 1)) {
+        return known;
+    }
+    uint32_t index = ledger_reserve(ledger, actor, LEDGER_STACKS, 1);
+    uint32_t first = index ? ledger_reserve(ledger, actor, LEDGER_FRAMES, count) : 0;
+    if (first == 0) {
+        return no_room(ledger);
+    }
+    uint64_t *mine = ledger_at(ledger, LEDGER_FRAMES, first);
+    for (unsigned i = 0; i < count; i++) {
+        mine[i] = frames[i];
+    }
+    struct ledger_stack *stack = ledger_stack(ledger, index);
+    stack->hash = hash;
+    stack->first_frame = first;
+    stack->frames = (uint16_t)count;
+    stack->flags = (uint16_t)flags;
+    stack->generation = generation;
+    for (;;) {
+        uint32_t seen = head;
+        stack->next = seen;
+        __atomic_store_n(&stack->state, LEDGER_LIVE, __ATOMIC_RELEASE);
+        if (__atomic_compare_exchange_n(bucket, &head, index, false, __ATOMIC_ACQ_REL,
+                                        __ATOMIC_ACQUIRE)) {
+            return index;
+        }
+        known = find(ledger, head, seen, hash, frames, count, generation);
+        if (known != 0) { /* another thread came first; ours is never referred to */
+            __atomic_store_n(&stack->state, LEDGER_EMPTY, __ATOMIC_RELEASE);
+            return known;
+        }
+    }
+}

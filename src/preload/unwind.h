@@ -1,0 +1,56 @@
+/*
+ * unwind.h: the call stack of a wrapper's caller, without harming the program.
+ *
+ * Two layers (the third, the memo, sits in front of these and is the speed issue's):
+ * the *stepper* follows frame layouts that it reads from .eh_frame_hdr and remembers by return
+ * address; *libunwind*, through its address-space interface and accessors of ours, serves a frame
+ * whose layout the stepper cannot express. Neither opens a descriptor, allocates, takes a lock of
+ * libc or the loader, or waits; the stepper makes no system call.
+ */
+#ifndef BOXLEDGER_PRELOAD_UNWIND_H
+#define BOXLEDGER_PRELOAD_UNWIND_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Where a wrapper was called from. */
+struct unwind_start {
+    uintptr_t pc; /* the wrapper's return address */
+    uintptr_t sp; /* the caller's stack pointer after the return (the wrapper's CFA) */
+    uintptr_t bp; /* the caller's frame pointer register, as the wrapper saved it */
+};
+
+/* Once, from the constructor: argv's stack is the main stack; reads the modules loaded so far.
+ * `stack_end` is an address at or above the outermost frame of the main thread. */
+void unwind_init(uintptr_t stack_end);
+
+/* Writes up to `max` frames, innermost first, return addresses with LEDGER_FRAME_EXACT or'ed into
+ * those a signal interrupted. Returns how many (at least 1: start->pc), and LEDGER_STACK_* in
+ * *flags. Never faults, never returns a wrong frame: where it cannot know, it stops and says
+ * LEDGER_STACK_TRUNCATED. Async-signal-safe. Uses at most ~400 bytes of the caller's stack.
+ * `*generation` is the module table's, for which the addresses hold.
+ * `may_call` is false in a thread that has, or may have inherited, a seccomp filter: no system
+ * call at all is made then. */
+unsigned unwind_capture(const struct unwind_start *start, uint64_t *frames, unsigned max,
+                        unsigned *flags, uint32_t *generation, bool may_call);
+
+/* dlopen, dlmopen, dlclose are about to happen or have happened: look again before trusting. */
+extern uint32_t unwind_modules_stale_word; /* set to 1 by the assembly jump in dlfcn wrappers */
+
+/* A thread's alternate signal stack, as sigaltstack(2) was told; 0, 0: none. */
+void unwind_note_altstack(uintptr_t start, uintptr_t end);
+
+/* What a module record needs to know. Called by the unwinder once for every module it learns of,
+ * and again with `ended` when it has gone. Implemented by the ledger's side (preload/modules to
+ * ledger). `path` is valid only during the call. Returns nothing; may drop. */
+struct unwind_module {
+    uint64_t start, end, bias;
+    const char *path;
+    const uint8_t *build_id;
+    unsigned build_id_len;
+    uint32_t generation_first, generation_last;
+};
+typedef void (*unwind_module_sink)(const struct unwind_module *module, uint32_t *record);
+void unwind_set_module_sink(unwind_module_sink sink);
+
+#endif
