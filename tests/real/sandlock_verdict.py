@@ -1,0 +1,50 @@
+"""Compares what a loop of sandlock held at its end, by its own count, with the report on it.
+
+Usage: sandlock_verdict.py VERSION COUNTED REPORT leaks|clean
+"""
+
+import json
+import sys
+
+# What issues SECCOMP_IOCTL_NOTIF_ADDFD in 0.4.x.
+INJECTS = "sandlock_core::seccomp::notif::send_response"
+
+
+def main():
+    version, counted, report, expected = sys.argv[1:]
+    with open(counted) as f:
+        counted = json.load(f)
+    with open(report) as f:
+        report = json.load(f)
+
+    memfds = {}  # name -> how many are still held
+    for name, count in counted["left"].items():
+        if name.startswith("/memfd:"):
+            memfds[name] = count
+    assert bool(memfds) == (expected == "leaks"), f"sandlock {version} itself: {counted['left']}"
+
+    told = [f for f in report["findings"] + report["live"] if f["resource"] == "fd"]
+    injected = [
+        f for f in told if any(INJECTS in (frame["function"] or "") for frame in f["stack"])
+    ]
+    total = sum(f["count"] for f in injected)
+    assert total == sum(memfds.values()), (
+        f"{sum(memfds.values())} memfds are held, {total} reported through {INJECTS}:\n"
+        + json.dumps(told, indent=1)
+    )
+    for f in injected:
+        assert "memfd" in f["what"], f"not called a memfd: {f['what']}"
+    if expected == "clean":
+        strays = [f for f in told if "memfd" in f["what"]]
+        assert not strays, f"reported, but not held: {json.dumps(strays, indent=1)}"
+
+    held = sum(f["count"] for f in told)
+    assert held == report["totals"]["fds"], "the report's total is not the sum of its parts"
+    print(
+        f"sandlock {version}: {counted['sandboxes']} sandboxes left {sum(memfds.values())} memfds;"
+        f" {total} reported through {INJECTS}"
+    )
+
+
+if __name__ == "__main__":
+    main()
