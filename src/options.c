@@ -1,9 +1,8 @@
 /*
  * options.c: reads options from text, for the shim and for the command.
  *
- * It never allocates, never sets errno, prints nothing and calls only memcmp and
- * strlen: it runs in a
- * preloaded library's constructor, inside somebody else's program.
+ * It never allocates, never sets errno, prints nothing and calls only memcmp and strlen: it runs
+ * in a preloaded library's constructor, inside somebody else's program.
  */
 #include "options.h"
 
