@@ -1,0 +1,346 @@
+/*
+ * loops.c: the loops that the bench times, in a program that knows nothing of boxledger.
+ *
+ *     loops [--live=N] [--fds=N] [--threads=N] [--rounds=N] [--ms=N] [--depth=N] ROW...
+ *
+ * prints a line a row and round: the row's name and the nanoseconds of one turn. Each loop runs
+ * at a call depth of 14, in code without frame pointers, as most programs are built. --live has
+ * so many mappings held before the first loop starts, and so many descriptors unless --fds says
+ * otherwise; with `report` as the row, so many unlike mappings are held and the program exits,
+ * saying when.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { PAGE = 4096 };
+
+/* What a loop works on; one a thread. */
+struct work {
+    uint8_t *hole;  /* a page whose neighbours never merge with what is mapped there */
+    uint8_t *field; /* the live mappings, for random access */
+    uint64_t random;
+    size_t live;
+    int fd;      /* to duplicate */
+    int pipe[2]; /* to ask */
+};
+
+typedef void loop_fn(struct work *work, uint64_t turns);
+
+static __attribute__((noreturn)) void die(const char *what)
+{
+    fprintf(stderr, "loops: %s: %s\n", what, strerror(errno));
+    exit(1);
+}
+
+static void loop_mmap(struct work *work, uint64_t turns)
+{
+    for (uint64_t i = 0; i < turns; i++) {
+        void *p =
+            mmap(work->hole, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (p != work->hole || munmap(p, PAGE) != 0) {
+            die("mmap, munmap");
+        }
+    }
+}
+
+static void loop_memfd(struct work *work, uint64_t turns)
+{
+    (void)work;
+    for (uint64_t i = 0; i < turns; i++) {
+        int fd = memfd_create("bench", MFD_CLOEXEC);
+        if (fd < 0 || close(fd) != 0) {
+            die("memfd_create, close");
+        }
+    }
+}
+
+static void loop_dup(struct work *work, uint64_t turns)
+{
+    for (uint64_t i = 0; i < turns; i++) {
+        int fd = dup(work->fd);
+        if (fd < 0 || close(fd) != 0) {
+            die("dup, close");
+        }
+    }
+}
+
+static void loop_ioctl(struct work *work, uint64_t turns)
+{
+    for (uint64_t i = 0; i < turns; i++) {
+        int bytes;
+        if (ioctl(work->pipe[0], FIONREAD, &bytes) != 0) {
+            die("ioctl");
+        }
+    }
+}
+
+static uint64_t next_random(struct work *work)
+{
+    uint64_t x = work->random; /* xorshift64 */
+    x ^= x << 13;
+    x ^= x >> 7;
+    x ^= x << 17;
+    return work->random = x;
+}
+
+/* One of the live mappings goes and comes back. */
+static void loop_random(struct work *work, uint64_t turns)
+{
+    for (uint64_t i = 0; i < turns; i++) {
+        uint8_t *page = work->field + next_random(work) % work->live * PAGE;
+        if (munmap(page, PAGE) != 0 ||
+            mmap(page, PAGE, PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != page) {
+            die("munmap, mmap");
+        }
+    }
+}
+
+static const struct row {
+    const char *name;
+    loop_fn *loop;
+} rows[] = {
+    {"mmap+munmap", loop_mmap}, {"memfd_create+close", loop_memfd}, {"dup+close", loop_dup},
+    {"ioctl", loop_ioctl},      {"random-remap", loop_random},
+};
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void deeper(struct work *work, uint64_t turns, loop_fn *loop, int depth);
+/* process-global: keeps the compiler from seeing through the recursion */
+static void (*volatile deeper_pointer)(struct work *, uint64_t, loop_fn *, int) = deeper;
+
+static __attribute__((noinline)) void deeper(struct work *work, uint64_t turns, loop_fn *loop,
+                                             int depth)
+{
+    if (depth <= 1) {
+        loop(work, turns);
+    } else {
+        deeper_pointer(work, turns, loop, depth - 1);
+    }
+    __asm__ volatile(""); /* no tail call: the frame stays */
+}
+
+static void work_begin(struct work *work)
+{
+    /* A shared mapping on both sides: a private one never merges with it. */
+    uint8_t *p = mmap(NULL, 3 * PAGE, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED || munmap(p + PAGE, PAGE) != 0) {
+        die("the hole");
+    }
+    work->hole = p + PAGE;
+    work->fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (work->fd < 0 || pipe2(work->pipe, O_CLOEXEC) != 0) {
+        die("open, pipe");
+    }
+    work->random = 88172645463325252u ^ (uintptr_t)p;
+}
+
+static void hold_mappings(struct work *work, uint64_t live)
+{
+    if (live == 0) {
+        return;
+    }
+    /* Inside a range of our own, so that they lie side by side. */
+    size_t size = (size_t)live * PAGE;
+    work->field = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (work->field == MAP_FAILED || munmap(work->field, size) != 0) {
+        die("the field");
+    }
+    for (uint64_t i = live; i-- > 0;) { /* from the top down, as the kernel itself allocates */
+        uint8_t *page = work->field + i * PAGE;
+        if (mmap(page, PAGE, PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != page) {
+            die("the field's pages");
+        }
+    }
+    work->live = (size_t)live;
+}
+
+/* As many as asked for or as may be had; returns how many. */
+static uint64_t hold_fds(const struct work *work, uint64_t fds)
+{
+    struct rlimit limit;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    if (limit.rlim_max < fds + 64 && geteuid() == 0) {
+        limit.rlim_max = fds + 64; /* root may, up to fs.nr_open */
+        limit.rlim_cur = limit.rlim_max;
+        if (setrlimit(RLIMIT_NOFILE, &limit) != 0) {
+            getrlimit(RLIMIT_NOFILE, &limit);
+        }
+    }
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    fds = fds + 64 <= limit.rlim_cur ? fds : limit.rlim_cur - 64;
+    for (uint64_t i = 0; i < fds; i++) {
+        if (dup(work->fd) < 0) {
+            die("dup");
+        }
+    }
+    return fds;
+}
+
+struct thread {
+    pthread_t id;
+    pthread_barrier_t *start;
+    const struct row *row;
+    struct work work;
+    uint64_t turns;
+    uint64_t began_ns, ended_ns;
+    int depth;
+};
+
+static void *thread_main(void *argument)
+{
+    struct thread *thread = argument;
+    pthread_barrier_wait(thread->start);
+    thread->began_ns = now_ns();
+    deeper(&thread->work, thread->turns, thread->row->loop, thread->depth);
+    thread->ended_ns = now_ns();
+    return NULL;
+}
+
+/* Nanoseconds that `turns` turns take in each of `count` threads at once. */
+static uint64_t timed(struct thread *threads, int count, const struct row *row, uint64_t turns)
+{
+    if (count == 1) {
+        uint64_t begin = now_ns();
+        deeper(&threads[0].work, turns, row->loop, threads[0].depth);
+        return now_ns() - begin;
+    }
+    pthread_barrier_t start;
+    pthread_barrier_init(&start, NULL, (unsigned)count);
+    for (int i = 0; i < count; i++) {
+        threads[i].row = row;
+        threads[i].turns = turns;
+        threads[i].start = &start;
+        if (pthread_create(&threads[i].id, NULL, thread_main, &threads[i]) != 0) {
+            die("pthread_create");
+        }
+    }
+    uint64_t began = UINT64_MAX;
+    uint64_t ended = 0;
+    for (int i = 0; i < count; i++) {
+        pthread_join(threads[i].id, NULL);
+        began = threads[i].began_ns < began ? threads[i].began_ns : began;
+        ended = threads[i].ended_ns > ended ? threads[i].ended_ns : ended;
+    }
+    pthread_barrier_destroy(&start);
+    return ended - began;
+}
+
+/* As many mappings as there are, no two of which merge; then the end, which is timed outside. */
+static __attribute__((noreturn)) void leave_behind(uint64_t live)
+{
+    uint64_t held = 0;
+    while (held < live && mmap(NULL, PAGE, held % 2 ? PROT_READ : PROT_READ | PROT_WRITE,
+                               MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED) {
+        held++;
+    }
+    printf("left %llu\nend %llu\n", (unsigned long long)held, (unsigned long long)now_ns());
+    fflush(stdout);
+    exit(0);
+}
+
+static long resident_kib(void)
+{
+    char text[4096];
+    int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+    ssize_t length = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (fd >= 0) {
+        close(fd);
+    }
+    text[length < 0 ? 0 : length] = '\0';
+    const char *line = strstr(text, "VmRSS:");
+    return line == NULL ? 0 : strtol(line + 6, NULL, 10);
+}
+
+static bool option(const char *argument, const char *name, uint64_t *value)
+{
+    size_t length = strlen(name);
+    if (strncmp(argument, name, length) != 0 || argument[length] != '=') {
+        return false;
+    }
+    *value = strtoull(argument + length + 1, NULL, 10);
+    return true;
+}
+
+int main(int argc, char **argv)
+{
+    uint64_t live = 0;
+    uint64_t fds = UINT64_MAX;
+    uint64_t count = 1;
+    uint64_t rounds = 3;
+    uint64_t ms = 20;
+    uint64_t depth = 14;
+    int first = 1;
+    while (first < argc &&
+           (option(argv[first], "--live", &live) || option(argv[first], "--fds", &fds) ||
+            option(argv[first], "--threads", &count) || option(argv[first], "--rounds", &rounds) ||
+            option(argv[first], "--ms", &ms) || option(argv[first], "--depth", &depth))) {
+        first++;
+    }
+    if (first == argc || count < 1 || count > 64) {
+        fprintf(stderr, "usage: loops [--live=N] [--threads=N] [--rounds=N] [--ms=N] ROW...\n");
+        return 2;
+    }
+    if (strcmp(argv[first], "report") == 0) {
+        leave_behind(live);
+    }
+
+    struct thread *threads = calloc((size_t)count, sizeof *threads);
+    if (threads == NULL) {
+        die("calloc");
+    }
+    for (uint64_t i = 0; i < count; i++) {
+        work_begin(&threads[i].work);
+        /* Of 14 frames, main's two callers and the loop are there already; a thread has as many. */
+        threads[i].depth = depth > 4 ? (int)depth - 4 : 1;
+    }
+    hold_mappings(&threads[0].work, live);
+    fds = hold_fds(&threads[0].work, fds == UINT64_MAX ? live : fds);
+    printf("held %llu %llu\n", (unsigned long long)live, (unsigned long long)fds);
+    printf("resident_kib %ld\n", resident_kib());
+    for (int a = first; a < argc; a++) {
+        const struct row *row = NULL;
+        for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+            if (strcmp(rows[i].name, argv[a]) == 0) {
+                row = &rows[i];
+            }
+        }
+        if (row == NULL) {
+            if (strcmp(argv[a], "memory") == 0) {
+                continue;
+            }
+            fprintf(stderr, "loops: no row %s\n", argv[a]);
+            return 2;
+        }
+        uint64_t turns = 1;
+        uint64_t took;
+        while ((took = timed(threads, (int)count, row, turns)) < ms * 1000000 / 4) {
+            turns *= 2;
+        }
+        turns = turns * ms * 1000000 / took + 1;
+        for (uint64_t round = 0; round < rounds; round++) {
+            took = timed(threads, (int)count, row, turns);
+            printf("%s %.2f\n", row->name, (double)took / (double)turns);
+        }
+    }
+    return 0;
+}
