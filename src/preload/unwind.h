@@ -34,15 +34,32 @@ void unwind_init(uintptr_t stack_end);
 unsigned unwind_capture(const struct unwind_start *start, uint64_t *frames, unsigned max,
                         unsigned *flags, uint32_t *generation, bool may_call);
 
-/* dlopen, dlmopen, dlclose are about to happen or have happened: look again before trusting. */
-extern uint32_t unwind_modules_stale_word; /* set to 1 by the assembly jump in dlfcn wrappers */
+/* dlopen, dlmopen, dlclose are about to happen or have happened: look again before trusting.
+ * Set to 1 by the assembly jump in the dlopen and dlmopen wrappers. */
+extern uint32_t unwind_modules_stale_word;
+
+/* dlclose cares for no caller, so its wrapper calls it, between these two: code goes at some
+ * moment in between. A destructor that jumps out of dlclose leaves the count up; captures are
+ * slower from then on, and as right as before. */
+extern uint32_t unwind_modules_closing;
+static inline void unwind_dlclose_begins(void)
+{
+    __atomic_fetch_add(&unwind_modules_closing, 1, __ATOMIC_SEQ_CST);
+}
+static inline void unwind_dlclose_ended(void)
+{
+    __atomic_store_n(&unwind_modules_stale_word, 1, __ATOMIC_SEQ_CST);
+    __atomic_fetch_sub(&unwind_modules_closing, 1, __ATOMIC_SEQ_CST);
+}
 
 /* A thread's alternate signal stack, as sigaltstack(2) was told; 0, 0: none. */
 void unwind_note_altstack(uintptr_t start, uintptr_t end);
 
-/* What a module record needs to know. Called by the unwinder once for every module it learns of,
- * and again with `ended` when it has gone. Implemented by the ledger's side (preload/modules to
- * ledger). `path` is valid only during the call. Returns nothing; may drop. */
+/* What a module record needs to know. Called by the unwinder once for every module it learns of
+ * (generation_last UINT32_MAX), and again when it has gone: then generation_last is set, and path
+ * and build_id are NULL. `path` and `build_id` are valid only during the call. The sink gives the
+ * module a number in *record, which it finds there again when the module ends; leaving it 0 means
+ * that it was dropped, and it is offered again. Never called by two threads at once. */
 struct unwind_module {
     uint64_t start, end, bias;
     const char *path;

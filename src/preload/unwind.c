@@ -1,0 +1,635 @@
+/*
+ * unwind.c: the stepper: from a wrapper's return address to the outermost frame.
+ *
+ * For each frame it takes the layout of the code at its address, remembered in a table of one
+ * word an address or read from the module's CFI, and reads two words of the stack. It makes no
+ * system call, takes no lock, allocates nothing, and never follows a chain that no CFI vouches
+ * for: where it does not know, the stack ends and says so. unwind_libunwind.c helps it over a
+ * frame whose CFI it can read but not express.
+ *
+ * The memo of whole stacks (DESIGN 9, layer 1) belongs in front of stack_walk().
+ */
+#include "unwind.h"
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/resource.h>
+#include <ucontext.h>
+
+#include "ledger/format.h"
+#include "raw.h"
+#include "unwind_libunwind.h"
+#include "unwind_modules.h"
+
+/* Stacks hold what sanitizers call poisoned and what other threads' signal handlers wrote. */
+#define READS_STACKS __attribute__((no_sanitize("address", "thread")))
+#define LIKELY(x) __builtin_expect(!!(x), 1)
+
+#if defined(__x86_64__)
+#define ADDRESS_BITS 47 /* of user space: psABI and Documentation/arch/x86/x86_64/mm.rst */
+#else
+#define ADDRESS_BITS 48 /* larger ones only on request, Documentation/arch/arm64/memory.rst */
+#endif
+
+/* ---- Layouts remembered: one word an address -------------------------------------------------
+ *
+ * A word holds a tag and a packed layout. The address is scrambled by a multiplication that has
+ * an inverse, so that bucket number and tag together *are* the address: a hit is never another's.
+ * A word is stored and loaded whole, so readers and writers need no order among themselves. */
+
+#define BUCKET_BITS 11
+#define BUCKET_WORDS 8 /* a cache line */
+#define TAG_BITS (ADDRESS_BITS - BUCKET_BITS)
+#define LAYOUT_BITS (64 - TAG_BITS)
+#define ADDRESS_MASK ((UINT64_C(1) << ADDRESS_BITS) - 1)
+#define TAG_MASK ((UINT64_C(1) << TAG_BITS) - 1)
+
+/* process-global because code looks the same to all threads; 0: free */
+static _Alignas(64) _Atomic uint64_t layouts[1 << BUCKET_BITS][BUCKET_WORDS];
+
+static uint64_t address_scramble(uintptr_t address)
+{
+    return (address * UINT64_C(0x9e3779b97f4a7c15)) & ADDRESS_MASK; /* odd: has an inverse */
+}
+
+#if defined(__x86_64__)
+/* form:3, bp:6, more/8:3, cfa/8:14 signed. bp: 0 same, 1..60 at CFA - 8 * that, 61 at bp, 62 lost
+ */
+#define BP_AT_BP 61u
+#define BP_LOST 62u
+
+static bool layout_pack(const struct unwind_layout *layout, uint32_t *packed)
+{
+    uint32_t bp = 0;
+
+    if (layout->cfa % 8 || layout->cfa / 8 != (int16_t)((uint16_t)(layout->cfa / 8) << 2) >> 2 ||
+        (layout->more & ~0x38))
+        return false;
+    switch (layout->bp_saved) {
+    case UNWIND_AT_CFA:
+        if (layout->bp % 8 || layout->bp > -8 || layout->bp < -480)
+            return false;
+        bp = (uint32_t)(-layout->bp / 8);
+        break;
+    case UNWIND_AT_BP:
+        if (layout->bp != 0)
+            return false;
+        bp = BP_AT_BP;
+        break;
+    case UNWIND_LOST:
+        bp = BP_LOST;
+        break;
+    default:
+        break;
+    }
+    *packed = layout->form | bp << 3 | (uint32_t)(layout->more / 8) << 9 |
+              ((uint32_t)(layout->cfa / 8) & 0x3fff) << 12;
+    return true;
+}
+
+static void layout_unpack(uint32_t packed, struct unwind_layout *layout)
+{
+    uint32_t bp = packed >> 3 & 0x3f;
+
+    layout->form = packed & 7;
+    layout->more = (int32_t)(packed >> 9 & 7) * 8;
+    layout->cfa = ((int32_t)(packed << 6) >> 18) * 8;
+    layout->ra_saved = UNWIND_AT_CFA;
+    layout->ra = -8;
+    layout->bp = 0;
+    layout->bp_saved = UNWIND_SAME;
+    if (bp == BP_AT_BP) {
+        layout->bp_saved = UNWIND_AT_BP;
+    } else if (bp == BP_LOST) {
+        layout->bp_saved = UNWIND_LOST;
+    } else if (bp != 0) {
+        layout->bp_saved = UNWIND_AT_CFA;
+        layout->bp = -8 * (int32_t)bp;
+    }
+}
+_Static_assert(LAYOUT_BITS >= 26, "a packed layout has 26 bits");
+#else
+/* form:3, bp:2, ra:10, cfa/16:12. bp: 0 same, 1 just below the return address (as stp leaves
+ * them), 2 lost. ra: 0 in the link register, else at CFA - 8 * that. */
+static bool layout_pack(const struct unwind_layout *layout, uint32_t *packed)
+{
+    uint32_t bp = 0, ra = 0;
+
+    if (layout->cfa % 16 || layout->cfa < 0 || layout->cfa >= 16 << 12 || layout->more != 0 ||
+        layout->bp_saved == UNWIND_AT_BP)
+        return false;
+    if (layout->ra_saved == UNWIND_AT_CFA) {
+        if (layout->ra % 8 || layout->ra > -8 || layout->ra < -8 * 1023)
+            return false;
+        ra = (uint32_t)(-layout->ra / 8);
+    }
+    if (layout->bp_saved == UNWIND_AT_CFA) {
+        if (ra == 0 || layout->bp != layout->ra - 8)
+            return false;
+        bp = 1;
+    } else if (layout->bp_saved == UNWIND_LOST) {
+        bp = 2;
+    }
+    *packed = layout->form | bp << 3 | ra << 5 | (uint32_t)(layout->cfa / 16) << 15;
+    return true;
+}
+
+static void layout_unpack(uint32_t packed, struct unwind_layout *layout)
+{
+    uint32_t bp = packed >> 3 & 3, ra = packed >> 5 & 0x3ff;
+
+    layout->form = packed & 7;
+    layout->more = 0;
+    layout->cfa = (int32_t)(packed >> 15) * 16;
+    layout->ra_saved = ra ? UNWIND_AT_CFA : UNWIND_SAME;
+    layout->ra = -8 * (int32_t)ra;
+    layout->bp_saved = bp == 1 ? UNWIND_AT_CFA : bp == 2 ? UNWIND_LOST : UNWIND_SAME;
+    layout->bp = layout->ra - 8;
+}
+_Static_assert(LAYOUT_BITS >= 27, "a packed layout has 27 bits");
+#endif
+_Static_assert(UNWIND_OPAQUE <= 7, "forms have 3 bits");
+
+static inline bool layout_recall(uintptr_t address, struct unwind_layout *layout)
+{
+    uint64_t scrambled = address_scramble(address);
+    _Atomic uint64_t *bucket = layouts[scrambled >> TAG_BITS];
+
+    if (address & ~ADDRESS_MASK)
+        return false;
+    for (unsigned i = 0; i < BUCKET_WORDS; i++) {
+        uint64_t word = atomic_load_explicit(&bucket[i], memory_order_relaxed);
+
+        if (((word ^ scrambled) & TAG_MASK) == 0 && word >> TAG_BITS != 0) {
+            layout_unpack((uint32_t)(word >> TAG_BITS), layout);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What is inserted while another thread drops all layouts may stay: it is of code that is on this
+ * thread's stack, hence not of the code that went. */
+static void layout_remember(uintptr_t address, const struct unwind_layout *layout)
+{
+    uint64_t scrambled = address_scramble(address), word;
+    _Atomic uint64_t *bucket = layouts[scrambled >> TAG_BITS];
+    uint32_t packed;
+    unsigned i;
+
+    if ((address & ~ADDRESS_MASK) || !layout_pack(layout, &packed))
+        return;
+    word = (uint64_t)packed << TAG_BITS | (scrambled & TAG_MASK);
+    for (i = 0; i < BUCKET_WORDS; i++)
+        if (atomic_load_explicit(&bucket[i], memory_order_relaxed) == 0)
+            break;
+    if (i == BUCKET_WORDS) /* full: any victim will do */
+        i = (unsigned)(scrambled >> 3) % BUCKET_WORDS;
+    atomic_store_explicit(&bucket[i], word, memory_order_relaxed);
+}
+
+void unwind_layouts_drop(void)
+{
+    for (size_t i = 0; i < sizeof(layouts) / sizeof(layouts[0]); i++)
+        for (size_t j = 0; j < BUCKET_WORDS; j++)
+            if (atomic_load_explicit(&layouts[i][j], memory_order_relaxed) != 0)
+                atomic_store_explicit(&layouts[i][j], 0, memory_order_relaxed);
+}
+
+/* ---- Where a thread's stacks are --------------------------------------------------------------
+ */
+
+/* process-global because the kernel makes one main stack; written once, before threads */
+static uintptr_t main_lo, main_hi;
+/* process-global because it is the kernel's; written once, before threads */
+static uintptr_t page_mask;
+/* process-global because it names the one thread whose stack glibc did not make */
+static uintptr_t main_thread_pointer;
+
+/* A thread's own stacks. Per thread because a stack is. hi is written before lo. */
+struct span {
+    uintptr_t lo, hi;
+};
+static __thread __attribute__((tls_model("initial-exec"))) struct span thread_stack;
+static __thread __attribute__((tls_model("initial-exec"))) struct span thread_altstack;
+static __thread __attribute__((tls_model("initial-exec"))) bool thread_looked;
+
+void unwind_note_altstack(uintptr_t start, uintptr_t end)
+{
+    thread_altstack.lo = UINTPTR_MAX; /* a handler in between finds none */
+    atomic_signal_fence(memory_order_seq_cst);
+    thread_altstack.hi = end;
+    atomic_signal_fence(memory_order_seq_cst);
+    thread_altstack.lo = start < end ? start : UINTPTR_MAX;
+}
+
+/* glibc keeps {start, size, guard} of the stack it gave a thread in the thread's control block,
+ * at an offset that moved over the years. It is told from all other words by its arithmetic: the
+ * block itself lies at the top of that stack. Nothing found: the stack counts as unknown. */
+#define CONTROL_BLOCK_SIZE 0x700u   /* smaller than that of any glibc since 2.31 */
+#define CONTROL_BLOCK_ABOVE 0x4000u /* at most that much lies between it and the stack's end */
+#define STACK_SIZE_LEAST 16384u     /* PTHREAD_STACK_MIN */
+
+static __attribute__((noinline)) READS_STACKS void thread_stack_find(void)
+{
+    uintptr_t tp = (uintptr_t)__builtin_thread_pointer();
+#if defined(__x86_64__)
+    const uintptr_t *word = (const uintptr_t *)tp; /* the block starts here */
+#else
+    const uintptr_t *word = (const uintptr_t *)(tp - CONTROL_BLOCK_SIZE); /* it ends here */
+#endif
+
+    thread_looked = true;
+    if (tp == main_thread_pointer)
+        return;
+    for (size_t i = 0; i + 2 < CONTROL_BLOCK_SIZE / sizeof(*word); i++) {
+        uintptr_t start = word[i], size = word[i + 1], guard = word[i + 2];
+
+        if (start >= tp || size < STACK_SIZE_LEAST || size > tp || start + size <= tp ||
+            start + size - tp > CONTROL_BLOCK_ABOVE || guard >= size)
+            continue;
+        thread_stack.hi = tp;
+        atomic_signal_fence(memory_order_seq_cst);
+        thread_stack.lo = start + guard;
+        return;
+    }
+}
+
+/* The end of the stack that sp lies in; 0: a stack that nobody told us of. */
+static uintptr_t stack_top(uintptr_t sp)
+{
+    if (sp >= main_lo && sp < main_hi)
+        return main_hi;
+    if (!thread_looked)
+        thread_stack_find();
+    if (sp >= thread_stack.lo && sp < thread_stack.hi)
+        return thread_stack.hi;
+    if (sp >= thread_altstack.lo && sp < thread_altstack.hi)
+        return thread_altstack.hi;
+    return 0;
+}
+
+/* ---- A walk -----------------------------------------------------------------------------------
+ */
+
+struct walk {
+    uintptr_t pc;
+    uintptr_t sp;
+    uintptr_t bp;
+    uintptr_t top; /* of the stack that sp is in; 0: unknown */
+#if defined(__aarch64__)
+    uintptr_t lr; /* of an interrupted frame; else 0 */
+#endif
+    bool bp_known;
+    bool exact;   /* pc is an instruction that a signal interrupted, not a return address */
+    bool settled; /* remembered layouts may be used */
+    bool may_call;
+};
+
+#define UNKNOWN_STACK_REACH                                                                        \
+    (64u << 10) /* frames beyond that, on stacks unknown, are not believed */
+
+static void walk_enter_stack(struct walk *w)
+{
+    w->top = stack_top(w->sp);
+}
+
+/* Reads a word of the live stack. On a stack whose bounds are not known, CFI alone says that a
+ * word is there: what lies between sp and the word belongs to the frame, so its page is mapped,
+ * unless it is the first word of the page. (Entry functions of coroutines have no return address;
+ * where theirs would be, the stack may end.) */
+static inline READS_STACKS bool walk_read(const struct walk *w, uintptr_t at, uintptr_t *value)
+{
+    if (at < w->sp || at % sizeof(*value))
+        return false;
+    if (LIKELY(w->top != 0)) {
+        if (at > w->top - sizeof(*value))
+            return false;
+    } else if (at - w->sp > UNKNOWN_STACK_REACH || (at & page_mask) == 0) {
+        return false;
+    }
+    *value = *(const uintptr_t *)at; /* NOLINT(performance-no-int-to-ptr) */
+    return true;
+}
+
+/* Where the layout of a frame is looked up: a return address belongs to the call before it, which
+ * may be the last instruction of its function. */
+static inline uintptr_t walk_address(const struct walk *w)
+{
+    return w->exact ? w->pc : w->pc - 1;
+}
+
+static bool code_holds(const struct unwind_code *code, uintptr_t address, size_t size)
+{
+    for (unsigned i = 0; i < UNWIND_CODE_RANGES; i++)
+        if (address >= code->range[i].lo && address < code->range[i].hi &&
+            code->range[i].hi - address >= size)
+            return true;
+    return false;
+}
+
+/* The signal trampoline: what a handler returns to. Its instructions, not its CFI, are what the
+ * kernel, gdb and others know it by. */
+#if defined(__x86_64__)
+static const uint8_t trampoline[] = {0x48, 0xc7, 0xc0, 0x0f, 0,
+                                     0,    0,    0x0f, 0x05}; /* mov $15, %rax;
+                                                               syscall */
+#define TRAMPOLINE_SECOND 7
+#else
+static const uint8_t trampoline[] = {0x68, 0x11, 0x80, 0xd2, 0x01,
+                                     0,    0,    0xd4}; /* mov x8, #139;
+                                                         svc #0 */
+#define TRAMPOLINE_SECOND 4
+#endif
+
+static bool code_is_trampoline(const struct unwind_code *code, const struct walk *w)
+{
+    uintptr_t at = w->pc;
+
+    if (code_holds(code, at, sizeof(trampoline)) &&
+        memcmp((const void *)at, trampoline, sizeof(trampoline)) == 0)
+        return true;
+    at -= TRAMPOLINE_SECOND;
+    return w->exact && code_holds(code, at, sizeof(trampoline)) &&
+           memcmp((const void *)at, trampoline, sizeof(trampoline)) == 0;
+}
+
+/* Whether a call could have left this return address. CFI that is wrong (hand-written code, or
+ * an interrupted instruction in code compiled without asynchronous tables) nearly always yields a
+ * word that is none: better a short stack than an invented frame. */
+static bool code_called_before(const struct unwind_code *code, uintptr_t pc)
+{
+    const uint8_t *p = (const uint8_t *)pc; /* NOLINT(performance-no-int-to-ptr) */
+#if defined(__x86_64__)
+    /* call rel32; else call r/m64 (FF /2) with 0, 1 or 4 bytes of displacement, maybe a SIB */
+    static const uint8_t length[] = {2, 3, 4, 6, 7};
+
+    if (!code_holds(code, pc - 7, 7))
+        return code_holds(code, pc - 5, 5) && p[-5] == 0xe8;
+    if (p[-5] == 0xe8)
+        return true;
+    for (unsigned i = 0; i < sizeof(length); i++) {
+        unsigned n = length[i], mod = p[1 - (int)n] >> 6, rm = p[1 - (int)n] & 7, want;
+
+        if (p[-(int)n] != 0xff || (p[1 - (int)n] >> 3 & 7) != 2)
+            continue;
+        want = mod != 3 && rm == 4 ? 3 : 2;
+        want += mod == 1 ? 1 : (mod == 2 || (mod == 0 && rm == 5)) ? 4 : 0;
+        if (want == n || (mod == 0 && rm == 4 && n == 7)) /* SIB without a base has 4 bytes */
+            return true;
+    }
+    return false;
+#else
+    uint32_t instruction;
+
+    if (!code_holds(code, pc - 4, 4))
+        return false;
+    memcpy(&instruction, p - 4, sizeof(instruction));
+    return (instruction & 0xfc000000) == 0x94000000 || /* bl */
+           (instruction & 0xfffffc1f) == 0xd63f0000 || /* blr */
+           (instruction & 0xfefff800) == 0xd63f0800;   /* blraa, blrab and their zero forms */
+#endif
+}
+
+#define FORM_IMPLAUSIBLE 8 /* beside enum unwind_form: no return address */
+
+/* The layout of code not seen before. */
+static __attribute__((noinline)) unsigned layout_learn(const struct walk *w,
+                                                       struct unwind_layout *layout)
+{
+    struct unwind_code code;
+
+    layout->form = UNWIND_NONE;
+    if (!unwind_modules_find(walk_address(w), &code))
+        return UNWIND_NONE;
+    if (code_is_trampoline(&code, w)) {
+        memset(layout, 0, sizeof(*layout));
+        layout->form = UNWIND_SIGNAL;
+    } else if (!w->exact && !code_called_before(&code, w->pc)) {
+        return FORM_IMPLAUSIBLE;
+    } else {
+        (void)unwind_cfi_layout(&code.tables, walk_address(w), w->pc, layout);
+    }
+    if (w->settled && code.keep && layout->form != UNWIND_NONE)
+        layout_remember(walk_address(w), layout);
+    return layout->form;
+}
+
+static inline unsigned walk_layout(const struct walk *w, struct unwind_layout *layout)
+{
+    if (LIKELY(w->settled && layout_recall(walk_address(w), layout)))
+        return layout->form;
+    return layout_learn(w, layout);
+}
+
+static inline uintptr_t strip_signature(uintptr_t address)
+{
+#if defined(__aarch64__)
+    register uintptr_t x30 __asm__("x30") = address;
+
+    __asm__("hint #7" : "+r"(x30)); /* xpaclri; nothing on processors that do not sign */
+    return x30;
+#else
+    return address;
+#endif
+}
+
+static inline bool walk_cfa(const struct walk *w, const struct unwind_layout *layout,
+                            uintptr_t *cfa)
+{
+    uintptr_t base = w->sp;
+
+    if (layout->form == UNWIND_CFA_BP || layout->form == UNWIND_CFA_AT_BP) {
+        if (!w->bp_known)
+            return false;
+        base = w->bp;
+    }
+    base += (uintptr_t)(intptr_t)layout->cfa;
+    if (layout->form >= UNWIND_CFA_AT_SP) {
+        if (!walk_read(w, base, &base))
+            return false;
+        base += (uintptr_t)(intptr_t)layout->more;
+    }
+    *cfa = base;
+#if defined(__aarch64__)
+    if (layout->ra_saved == UNWIND_SAME) /* a leaf need not have a frame */
+        return base >= w->sp;
+#endif
+    return base > w->sp;
+}
+
+/* Steps out of a frame. False: a value needed is not known, or cannot be true. */
+static inline bool walk_step(struct walk *w, const struct unwind_layout *layout)
+{
+    uintptr_t cfa, ra, bp = w->bp;
+    bool bp_known = w->bp_known;
+
+    if (!walk_cfa(w, layout, &cfa))
+        return false;
+#if defined(__aarch64__)
+    ra = w->lr;
+    if (layout->ra_saved == UNWIND_AT_CFA) {
+        if (!walk_read(w, cfa + (uintptr_t)(intptr_t)layout->ra, &ra))
+            return false;
+    } else if (!w->exact) {
+        return false; /* the link register of a frame that called on holds something else */
+    }
+    w->lr = 0;
+#else
+    if (!walk_read(w, cfa - 8, &ra))
+        return false;
+#endif
+    switch (layout->bp_saved) {
+    case UNWIND_AT_CFA:
+        bp_known = walk_read(w, cfa + (uintptr_t)(intptr_t)layout->bp, &bp);
+        break;
+    case UNWIND_AT_BP:
+        bp_known = bp_known && walk_read(w, w->bp + (uintptr_t)(intptr_t)layout->bp, &bp);
+        break;
+    case UNWIND_LOST:
+        bp_known = false;
+        break;
+    default:
+        break;
+    }
+    w->pc = strip_signature(ra);
+    w->sp = cfa;
+    w->bp = bp;
+    w->bp_known = bp_known;
+    w->exact = false;
+    return true;
+}
+
+/* Steps out of a signal handler: the kernel saved every register. */
+static __attribute__((noinline)) READS_STACKS bool walk_step_signal(struct walk *w)
+{
+#if defined(__x86_64__)
+    const ucontext_t *uc = (const ucontext_t *)w->sp; /* struct rt_sigframe, less the return
+                                                         address that the handler popped */
+    const greg_t *regs = uc->uc_mcontext.gregs;
+    uintptr_t last = (uintptr_t)&regs[REG_RIP], unused;
+#else
+    const ucontext_t *uc = (const ucontext_t *)(w->sp + 128); /* after the siginfo_t */
+    uintptr_t last = (uintptr_t)&uc->uc_mcontext.pc, unused;
+#endif
+
+    /* On an unknown stack the first word of a page is refused; the kernel wrote all of these. */
+    if (!walk_read(w, last, &unused) && (w->top != 0 || (last & page_mask) != 0))
+        return false;
+#if defined(__x86_64__)
+    w->pc = (uintptr_t)regs[REG_RIP];
+    w->sp = (uintptr_t)regs[REG_RSP];
+    w->bp = (uintptr_t)regs[REG_RBP];
+#else
+    w->pc = (uintptr_t)uc->uc_mcontext.pc;
+    w->lr = strip_signature((uintptr_t)uc->uc_mcontext.regs[30]);
+    w->sp = (uintptr_t)uc->uc_mcontext.sp;
+    w->bp = (uintptr_t)uc->uc_mcontext.regs[29];
+#endif
+    w->bp_known = true;
+    w->exact = true;
+    walk_enter_stack(w);
+    return true;
+}
+
+/* Steps out of a frame that takes all registers to follow. */
+static __attribute__((noinline)) bool walk_step_opaque(struct walk *w)
+{
+    struct unwind_registers frame = {w->pc, w->sp, w->bp};
+
+    if (!w->may_call || !unwind_libunwind_step(&frame, w->top))
+        return false;
+    if (frame.sp <= w->sp)
+        return false;
+    w->pc = frame.pc;
+    w->sp = frame.sp;
+    w->bp = frame.bp;
+    w->bp_known = true;
+    w->exact = false;
+    return true;
+}
+
+/* Steps on by whatever form the layout has. */
+static inline bool walk_on(struct walk *w, const struct unwind_layout *layout, unsigned *flags)
+{
+    if (LIKELY(layout->form >= UNWIND_CFA_SP && layout->form <= UNWIND_CFA_AT_BP)) {
+        if (LIKELY(walk_step(w, layout)))
+            return true;
+        return !w->bp_known && walk_step_opaque(w);
+    }
+    if (layout->form == UNWIND_SIGNAL) {
+        *flags |= LEDGER_STACK_SIGNAL;
+        return walk_step_signal(w);
+    }
+    return walk_step_opaque(w);
+}
+
+static READS_STACKS unsigned stack_walk(struct walk *w, uint64_t *frames, unsigned max,
+                                        unsigned *flags)
+{
+    struct unwind_layout layout;
+    unsigned n = 0, form;
+    bool vouched = true; /* the CFI that led here holds at a call, not just anywhere */
+
+    for (;;) {
+        form = walk_layout(w, &layout);
+        if (n > 0 && (form == FORM_IMPLAUSIBLE || (form == UNWIND_NONE && !vouched) ||
+                      w->pc <= page_mask || (w->pc & ~ADDRESS_MASK))) {
+            *flags |= LEDGER_STACK_TRUNCATED;
+            return n;
+        }
+        if (n == max) {
+            *flags |= LEDGER_STACK_FULL;
+            return n;
+        }
+        frames[n++] = w->pc | (w->exact ? LEDGER_FRAME_EXACT : 0);
+        if (form == UNWIND_END)
+            return n;
+        vouched = !w->exact;
+        if (form == UNWIND_NONE || form == FORM_IMPLAUSIBLE || !walk_on(w, &layout, flags)) {
+            *flags |= LEDGER_STACK_TRUNCATED;
+            return n;
+        }
+        if (w->pc == 0 && !w->exact)
+            return n; /* the outermost frame by its return address */
+        vouched |= w->exact;
+    }
+}
+
+unsigned unwind_capture(const struct unwind_start *start, uint64_t *frames, unsigned max,
+                        unsigned *flags, uint32_t *generation, bool may_call)
+{
+    struct walk w = {
+        .pc = start->pc, .sp = start->sp, .bp = start->bp, .bp_known = true, .may_call = may_call};
+    unsigned n;
+
+    *flags = 0;
+    if (max == 0)
+        return 0;
+    w.settled = unwind_modules_settle();
+    walk_enter_stack(&w);
+    n = stack_walk(&w, frames, max, flags);
+    *generation = unwind_modules_generation();
+    return n;
+}
+
+void unwind_init(uintptr_t stack_end)
+{
+    struct rlimit limit = {0, 0};
+    uintptr_t reach = 8u << 20;
+
+    page_mask = getauxval(AT_PAGESZ) - 1;
+    main_thread_pointer = (uintptr_t)__builtin_thread_pointer();
+    /* The kernel maps nothing within 128 MiB of the main stack's end, or the limit's if more:
+     * arch/x86/mm/mmap.c, mmap_base. */
+    if (!raw_failed(raw_syscall4(SYS_prlimit64, 0, RLIMIT_STACK, 0, &limit)) &&
+        limit.rlim_cur > reach)
+        reach = limit.rlim_cur < (64u << 20) ? limit.rlim_cur : 64u << 20;
+    main_hi = (stack_end + sizeof(uintptr_t)) & ~(sizeof(uintptr_t) - 1);
+    main_lo = main_hi - reach;
+    unwind_modules_init();
+    unwind_libunwind_init();
+}

@@ -1,0 +1,599 @@
+/*
+ * unwind_modules.c: the table of loaded modules.
+ *
+ * What is loaded is asked of `_dl_find_object` (glibc 2.35), which takes no lock; before that, of
+ * the debugger's list in `_r_debug`, while the loader says that it is consistent. The table beside
+ * it remembers what a module's headers said and gives each module that was ever seen on a stack
+ * one record, through the sink.
+ *
+ * A module's memory (headers, notes, tables, name) is read only while one of its addresses is a
+ * frame of the calling thread: then nobody may unload it. Of all others only numbers are compared.
+ * Nothing here waits: the table's one writer is who gets its try-lock; who does not, uses what is
+ * sure, or does without.
+ */
+#include "unwind_modules.h"
+
+#include <elf.h>
+#include <link.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/auxv.h>
+
+#include "raw.h"
+#include "unwind.h"
+
+#define MODULES_MAX 1024
+#define REPORTS_MAX 64 /* tries at a sink that drops; its ledger is full, then */
+
+#ifndef AT_FDCWD
+#define AT_FDCWD -100
+#endif
+
+/* struct dl_find_object of <dlfcn.h>, which older headers lack. */
+struct found_object {
+    unsigned long long flags;
+    uintptr_t start;
+    uintptr_t end;
+    const struct link_map *map;
+    uintptr_t hdr;
+    unsigned long long reserved[7];
+};
+
+/* glibc 2.35 and later. Where it is missing, _r_debug is walked. */
+#ifdef UNWIND_WITHOUT_DL_FIND_OBJECT /* tests: how it works on an older glibc */
+#define find_object_exactly ((int (*)(void *, struct found_object *))0)
+#else
+extern int find_object_exactly(void *address,
+                               struct found_object *result) __asm__("_dl_find_object")
+    __attribute__((weak));
+#endif
+
+/* What is known of a module by numbers alone. */
+struct object {
+    uintptr_t start, end; /* of its mapped segments */
+    const struct link_map *map;
+    uintptr_t hdr; /* .eh_frame_hdr; 0: none */
+};
+
+enum module_state {
+    MODULE_FREE = 0,
+    MODULE_LIVE,
+    MODULE_UNSURE, /* the same numbers as before, but there was a dlclose: look who it is */
+};
+
+struct module {
+    _Atomic uint32_t sequence; /* odd while being written: readers look elsewhere */
+    uint32_t record;           /* the sink's; 0: not yet reported */
+    struct object object;
+    uint64_t identity; /* over name, build-id, headers: the same numbers may hide another file */
+    uintptr_t bias;
+    uint32_t generation; /* it was seen first in */
+    uint16_t reports;    /* tries at the sink */
+    uint8_t state;       /* enum module_state */
+    struct unwind_code code;
+};
+
+/* process-global because code is loaded for all threads alike */
+static struct module modules[MODULES_MAX];
+/* process-global because it indexes `modules`: the start of each, packed for the search */
+static _Atomic uintptr_t module_starts[MODULES_MAX];
+/* process-global because it counts `modules`: slots ever used */
+static _Atomic uint32_t modules_used;
+/* process-global because `modules` has one writer at a time; tried, never waited for */
+static _Atomic uint32_t modules_lock;
+/* process-global because addresses mean the same to all threads */
+static _Atomic uint32_t modules_generation = 1;
+/* process-global because there is one ledger */
+static unwind_module_sink module_sink;
+/* process-global because the kernel maps one vdso; end 0: none */
+static struct object vdso;
+/* process-global because there is one main executable: its headers, by AT_PHDR */
+static struct {
+    const ElfW(Phdr) * phdr;
+    size_t count;
+    char path[4096];
+} executable;
+
+uint32_t unwind_modules_stale_word;
+uint32_t unwind_modules_closing;
+
+/* FNV-1a: identities are compared with their own past only. */
+static uint64_t identity_add(uint64_t hash, const void *data, size_t size)
+{
+    const uint8_t *byte = data;
+
+    for (size_t i = 0; i < size; i++)
+        hash = (hash ^ byte[i]) * UINT64_C(0x100000001b3);
+    return hash;
+}
+
+/* A module's program headers and what is added to their addresses. */
+struct headers {
+    const ElfW(Phdr) * phdr;
+    size_t count;
+    uintptr_t bias;
+};
+
+/* The ELF header is the first thing mapped of every file that linkers make; where it is not
+ * there, the module is unknown code. */
+static bool headers_read(const struct object *object, struct headers *headers)
+{
+    const ElfW(Ehdr) *elf =
+        (const ElfW(Ehdr) *)object->start; /* NOLINT(performance-no-int-to-ptr) */
+
+    headers->bias = object->map ? object->map->l_addr : 0;
+    if (executable.phdr && (uintptr_t)executable.phdr >= object->start &&
+        (uintptr_t)executable.phdr < object->end) {
+        headers->phdr = executable.phdr;
+        headers->count = executable.count;
+        return true;
+    }
+    if (memcmp(elf->e_ident, ELFMAG, SELFMAG) != 0 || elf->e_phentsize != sizeof(ElfW(Phdr)) ||
+        elf->e_phoff > 4096 || elf->e_phnum > 64)
+        return false;
+    headers->phdr = (const ElfW(Phdr) *)(object->start + elf->e_phoff);
+    headers->count = elf->e_phnum;
+    if (!object->map) /* the vdso, where the loader does not list it: linked at its first load */
+        for (size_t i = 0; i < headers->count; i++)
+            if (headers->phdr[i].p_type == PT_LOAD) {
+                headers->bias = object->start - headers->phdr[i].p_vaddr;
+                break;
+            }
+    return true;
+}
+
+/* The readable segment that holds `address`, as far as the file fills it. */
+static const ElfW(Phdr) * headers_segment(const struct headers *headers, uintptr_t address)
+{
+    for (size_t i = 0; i < headers->count; i++) {
+        const ElfW(Phdr) *ph = &headers->phdr[i];
+        uintptr_t lo = headers->bias + ph->p_vaddr;
+
+        if (ph->p_type == PT_LOAD && (ph->p_flags & PF_R) && address >= lo &&
+            address - lo < ph->p_filesz)
+            return ph;
+    }
+    return NULL;
+}
+
+static void headers_code(const struct headers *headers, uintptr_t hdr, struct unwind_code *code)
+{
+    const ElfW(Phdr) *segment = hdr ? headers_segment(headers, hdr) : NULL;
+    size_t ranges = 0;
+
+    memset(code, 0, sizeof(*code));
+    if (segment) {
+        code->tables.hdr = hdr;
+        code->tables.lo = headers->bias + segment->p_vaddr;
+        code->tables.hi = code->tables.lo + segment->p_filesz;
+    }
+    for (size_t i = 0; i < headers->count && ranges < UNWIND_CODE_RANGES; i++) {
+        const ElfW(Phdr) *ph = &headers->phdr[i];
+
+        if (ph->p_type != PT_LOAD || (ph->p_flags & (PF_R | PF_X)) != (PF_R | PF_X))
+            continue;
+        code->range[ranges].lo = headers->bias + ph->p_vaddr;
+        code->range[ranges].hi = code->range[ranges].lo + ph->p_filesz;
+        ranges++;
+    }
+}
+
+/* The build-id inside the module's own notes; NULL: none. */
+static const uint8_t *headers_build_id(const struct headers *headers, unsigned *length)
+{
+    for (size_t i = 0; i < headers->count; i++) {
+        const ElfW(Phdr) *ph = &headers->phdr[i];
+        uintptr_t at = headers->bias + ph->p_vaddr, end = at + ph->p_filesz;
+        const ElfW(Phdr) * segment;
+
+        if (ph->p_type != PT_NOTE || !(segment = headers_segment(headers, at)) ||
+            end > headers->bias + segment->p_vaddr + segment->p_filesz)
+            continue;
+        while (end - at >= sizeof(ElfW(Nhdr))) {
+            const ElfW(Nhdr) *note = (const ElfW(Nhdr) *)at; /* NOLINT(performance-no-int-to-ptr) */
+            uintptr_t name = at + sizeof(*note);
+            uintptr_t data = name + ((note->n_namesz + 3u) & ~3u);
+
+            if (note->n_namesz > end - name || data > end || note->n_descsz > end - data)
+                break;
+            if (note->n_type == NT_GNU_BUILD_ID && note->n_namesz == 4 &&
+                memcmp((const char *)name, "GNU", 4) == 0) {
+                *length = note->n_descsz;
+                return (const uint8_t *)data;
+            }
+            at = data + ((note->n_descsz + 3u) & ~3u);
+        }
+    }
+    *length = 0;
+    return NULL;
+}
+
+static const char *object_path(const struct object *object)
+{
+    if (executable.phdr && (uintptr_t)executable.phdr >= object->start &&
+        (uintptr_t)executable.phdr < object->end)
+        return executable.path;
+    if (object->start == vdso.start)
+        return "[vdso]";
+    return object->map && object->map->l_name ? object->map->l_name : "";
+}
+
+static uint64_t object_identity(const struct object *object, const struct headers *headers,
+                                const struct unwind_code *code)
+{
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    const char *path = object_path(object);
+    size_t tables = code->tables.hi - code->tables.hdr;
+    unsigned length;
+    const uint8_t *build_id = headers_build_id(headers, &length);
+
+    hash = identity_add(hash, path, strlen(path));
+    hash = identity_add(hash, headers->phdr, headers->count * sizeof(*headers->phdr));
+    if (build_id)
+        return identity_add(hash, build_id, length);
+    if (code->tables.hdr) /* without a build-id: where its functions start */
+        hash = identity_add(hash, (const void *)code->tables.hdr, tables < 4096 ? tables : 4096);
+    return hash;
+}
+
+static bool same_object(const struct object *a, const struct object *b)
+{
+    return a->start == b->start && a->end == b->end && a->map == b->map && a->hdr == b->hdr;
+}
+
+/* One entry of the debugger's list, by its headers. Old glibc only: see object_find. */
+static bool object_from_map(const struct link_map *map, struct object *object)
+{
+    bool is_main = map->l_name && map->l_name[0] == '\0' && executable.phdr;
+    struct headers headers = {executable.phdr, executable.count, map->l_addr};
+
+    *object = (struct object){.start = map->l_addr, .end = map->l_addr + 1, .map = map};
+    if (!is_main && (map->l_addr == 0 || !headers_read(object, &headers)))
+        return false;
+    object->start = UINTPTR_MAX;
+    object->end = 0;
+    for (size_t i = 0; i < headers.count; i++) {
+        const ElfW(Phdr) *ph = &headers.phdr[i];
+        uintptr_t lo = map->l_addr + ph->p_vaddr;
+
+        if (ph->p_type == PT_GNU_EH_FRAME)
+            object->hdr = lo;
+        if (ph->p_type != PT_LOAD)
+            continue;
+        if ((lo & ~(uintptr_t)4095) < object->start)
+            object->start = lo & ~(uintptr_t)4095;
+        if (lo + ph->p_memsz > object->end)
+            object->end = lo + ph->p_memsz;
+    }
+    return true;
+}
+
+/* Before glibc 2.35: while a dlclose runs, or the list is being changed, nothing is known. */
+static bool objects_knowable(void)
+{
+    return find_object_exactly ||
+           (__atomic_load_n(&unwind_modules_closing, __ATOMIC_ACQUIRE) == 0 &&
+            __atomic_load_n(&_r_debug.r_state, __ATOMIC_ACQUIRE) == RT_CONSISTENT);
+}
+
+static bool object_find_in_list(uintptr_t address, struct object *object)
+{
+    const struct link_map *map;
+
+    for (map = _r_debug.r_map; map; map = map->l_next) {
+        if (!objects_knowable())
+            return false;
+        if (object_from_map(map, object) && address >= object->start && address < object->end)
+            return true;
+    }
+    return false;
+}
+
+/* The object that `address` lies in now. */
+static bool object_find(uintptr_t address, struct object *object)
+{
+    struct found_object found;
+
+    if (address >= vdso.start && address < vdso.end) {
+        *object = vdso;
+        return true;
+    }
+    if (!find_object_exactly)
+        return object_find_in_list(address, object);
+    if (find_object_exactly((void *)address, &found) != 0) /* NOLINT(performance-no-int-to-ptr) */
+        return false;
+    *object = (struct object){found.start, found.end, found.map, found.hdr};
+    return true;
+}
+
+static bool modules_try_lock(void)
+{
+    return atomic_load_explicit(&modules_lock, memory_order_relaxed) == 0 &&
+           atomic_exchange_explicit(&modules_lock, 1, memory_order_acquire) == 0;
+}
+
+static void modules_unlock(void)
+{
+    atomic_store_explicit(&modules_lock, 0, memory_order_release);
+}
+
+static void module_write_begin(struct module *m)
+{
+    atomic_fetch_add_explicit(&m->sequence, 1, memory_order_acq_rel);
+}
+
+static void module_write_end(struct module *m)
+{
+    atomic_fetch_add_explicit(&m->sequence, 1, memory_order_release);
+}
+
+static void module_set_state(struct module *m, enum module_state state)
+{
+    module_write_begin(m);
+    m->state = (uint8_t)state;
+    module_write_end(m);
+}
+
+/* Under the lock, and while the module cannot go (see the file's comment). */
+static void module_report(struct module *m)
+{
+    struct headers headers;
+    struct unwind_module report;
+
+    if (m->record || !module_sink || m->reports >= REPORTS_MAX ||
+        !headers_read(&m->object, &headers))
+        return;
+    memset(&report, 0, sizeof(report));
+    report.start = m->object.start;
+    report.end = m->object.end;
+    report.bias = m->bias;
+    report.path = object_path(&m->object);
+    report.build_id = headers_build_id(&headers, &report.build_id_len);
+    report.generation_first = m->generation;
+    report.generation_last = UINT32_MAX;
+    m->reports++;
+    module_sink(&report, &m->record);
+}
+
+/* Under the lock: the code is gone. Of the report only numbers are left. */
+static void module_end(struct module *m)
+{
+    uint32_t generation = atomic_load_explicit(&modules_generation, memory_order_relaxed);
+    struct unwind_module report = {.start = m->object.start,
+                                   .end = m->object.end,
+                                   .bias = m->bias,
+                                   .generation_first = m->generation,
+                                   .generation_last = generation};
+
+    module_set_state(m, MODULE_FREE);
+    atomic_store_explicit(&module_starts[m - modules], 0, memory_order_relaxed);
+    atomic_store_explicit(&modules_generation, generation + 1, memory_order_release);
+    unwind_layouts_drop();
+    if (m->record && module_sink)
+        module_sink(&report, &m->record);
+    m->record = 0;
+}
+
+/* Under the lock: drops what is no longer there; with `doubt`, looks at the rest before their next
+ * use. */
+static void modules_revalidate(bool doubt)
+{
+    uint32_t used = atomic_load_explicit(&modules_used, memory_order_relaxed);
+    struct object now;
+
+    for (uint32_t i = 0; i < used; i++) {
+        struct module *m = &modules[i];
+
+        if (m->state == MODULE_FREE || m->object.start == vdso.start)
+            continue;
+        if (!object_find(m->object.start, &now) || !same_object(&now, &m->object))
+            module_end(m);
+        else if (doubt)
+            module_set_state(m, MODULE_UNSURE);
+    }
+}
+
+/* Whether libc may unload it by itself, past any wrapper (iconv's do). */
+static bool path_is_fleeting(const char *path)
+{
+    return strstr(path, "/gconv/") != NULL || strstr(path, "/libnss_") != NULL;
+}
+
+/* Under the lock: a slot for a module that has none. NULL: the table is full. */
+static struct module *module_add(const struct object *object, const struct headers *headers,
+                                 const struct unwind_code *code)
+{
+    uint32_t used = atomic_load_explicit(&modules_used, memory_order_relaxed), i;
+    struct module *m;
+
+    for (i = 0; i < used && modules[i].state != MODULE_FREE; i++) {
+    }
+    if (i == MODULES_MAX)
+        return NULL;
+    m = &modules[i];
+    module_write_begin(m);
+    m->object = *object;
+    m->bias = headers->bias;
+    m->code = *code;
+    m->code.keep = !path_is_fleeting(object_path(object));
+    m->identity = object_identity(object, headers, code);
+    m->generation = atomic_load_explicit(&modules_generation, memory_order_relaxed);
+    m->record = 0;
+    m->reports = 0;
+    m->state = MODULE_LIVE;
+    module_write_end(m);
+    atomic_store_explicit(&module_starts[i], object->start, memory_order_release);
+    if (i == used)
+        atomic_store_explicit(&modules_used, used + 1, memory_order_release);
+    module_report(m);
+    return m;
+}
+
+static struct module *module_at(const struct object *object)
+{
+    uint32_t used = atomic_load_explicit(&modules_used, memory_order_acquire);
+
+    for (uint32_t i = 0; i < used; i++)
+        if (atomic_load_explicit(&module_starts[i], memory_order_acquire) == object->start)
+            return &modules[i];
+    return NULL;
+}
+
+/* Under the lock: makes sure that the slot at object's start is that object's, and reported. */
+static struct module *module_make_sure(struct module *m, const struct object *object)
+{
+    struct headers headers;
+    struct unwind_code code;
+
+    if (!m || !same_object(&m->object, object))
+        modules_revalidate(false); /* what lay there before is gone, if anything did */
+    if (!headers_read(object, &headers))
+        return NULL;
+    headers_code(&headers, object->hdr, &code);
+    m = module_at(object);
+    if (m && m->state == MODULE_UNSURE) {
+        if (m->identity == object_identity(object, &headers, &code))
+            module_set_state(m, MODULE_LIVE);
+        else
+            module_end(m);
+    }
+    if (!m || m->state == MODULE_FREE)
+        m = module_add(object, &headers, &code);
+    else
+        module_report(m);
+    return m;
+}
+
+/* Copies a slot's facts if it is `object`'s and nobody is writing it. */
+static bool module_copy(struct module *m, const struct object *object, struct unwind_code *code,
+                        bool *settled)
+{
+    uint32_t sequence = atomic_load_explicit(&m->sequence, memory_order_acquire);
+    bool fits = m->state == MODULE_LIVE && same_object(&m->object, object);
+
+    *code = m->code;
+    *settled = m->record != 0 || !module_sink || m->reports >= REPORTS_MAX;
+    atomic_thread_fence(memory_order_acquire);
+    return fits && !(sequence & 1) &&
+           atomic_load_explicit(&m->sequence, memory_order_relaxed) == sequence;
+}
+
+bool unwind_modules_find(uintptr_t address, struct unwind_code *code)
+{
+    struct object object;
+    struct module *m;
+    bool settled = false, known;
+
+    if (!object_find(address, &object))
+        return false;
+    m = module_at(&object);
+    known = m && module_copy(m, &object, code, &settled);
+    if (known && settled)
+        return true;
+    if (!modules_try_lock()) {
+        code->keep = false;
+        return known;
+    }
+    m = module_make_sure(m, &object);
+    if (m)
+        (void)module_copy(m, &object, code, &settled);
+    modules_unlock();
+    /* Unreported: come back here each time until the sink has taken it. */
+    code->keep = code->keep && settled;
+    return m != NULL;
+}
+
+bool unwind_modules_settle(void)
+{
+    if (__atomic_load_n(&unwind_modules_stale_word, __ATOMIC_RELAXED) != 0) {
+        if (!objects_knowable() || !modules_try_lock())
+            return false;
+        __atomic_store_n(&unwind_modules_stale_word, 0, __ATOMIC_SEQ_CST);
+        unwind_layouts_drop();
+        modules_revalidate(true);
+        modules_unlock();
+    }
+    /* Between a dlclose's start and its end code goes at some moment that nobody tells. */
+    return __atomic_load_n(&unwind_modules_closing, __ATOMIC_RELAXED) == 0;
+}
+
+uint32_t unwind_modules_generation(void)
+{
+    return atomic_load_explicit(&modules_generation, memory_order_acquire);
+}
+
+void unwind_set_module_sink(unwind_module_sink sink)
+{
+    uint32_t used = atomic_load_explicit(&modules_used, memory_order_acquire);
+
+    module_sink = sink;
+    if (!modules_try_lock())
+        return;
+    for (uint32_t i = 0; i < used; i++)
+        if (modules[i].state == MODULE_LIVE)
+            module_report(&modules[i]);
+    modules_unlock();
+}
+
+static void executable_find(void)
+{
+    long length = raw_syscall4(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", executable.path,
+                               sizeof(executable.path) - 1);
+
+    executable.phdr = (const ElfW(Phdr) *)getauxval(AT_PHDR);
+    executable.count = getauxval(AT_PHNUM);
+    if (raw_failed(length)) { /* no /proc */
+        const char *name = (const char *)getauxval(AT_EXECFN);
+
+        length = 0;
+        while (name && name[length] && length < (long)sizeof(executable.path) - 1) {
+            executable.path[length] = name[length];
+            length++;
+        }
+    }
+    executable.path[length] = '\0';
+}
+
+static void vdso_find(void)
+{
+    struct headers headers;
+
+    vdso.start = getauxval(AT_SYSINFO_EHDR);
+    if (vdso.start == 0)
+        return;
+    vdso.end = vdso.start + 1;
+    if (!headers_read(&vdso, &headers)) {
+        vdso.start = vdso.end = 0;
+        return;
+    }
+    for (size_t i = 0; i < headers.count; i++) {
+        uintptr_t lo = headers.bias + headers.phdr[i].p_vaddr;
+
+        if (headers.phdr[i].p_type == PT_LOAD && lo + headers.phdr[i].p_memsz > vdso.end)
+            vdso.end = (lo + headers.phdr[i].p_memsz + 4095) & ~(uintptr_t)4095;
+        if (headers.phdr[i].p_type == PT_GNU_EH_FRAME)
+            vdso.hdr = lo;
+    }
+}
+
+static int module_of_start(struct dl_phdr_info *info, size_t size, void *unused)
+{
+    struct unwind_code code;
+
+    (void)size;
+    (void)unused;
+    for (size_t i = 0; i < info->dlpi_phnum; i++)
+        if (info->dlpi_phdr[i].p_type == PT_LOAD && (info->dlpi_phdr[i].p_flags & PF_X)) {
+            (void)unwind_modules_find(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr, &code);
+            break;
+        }
+    return 0;
+}
+
+void unwind_modules_init(void)
+{
+    executable_find();
+    vdso_find();
+    (void)dl_iterate_phdr(module_of_start, NULL);
+}

@@ -1,0 +1,40 @@
+/*
+ * unwind_modules.h: which code is loaded where, told without asking the loader for its lock.
+ */
+#ifndef BOXLEDGER_PRELOAD_UNWIND_MODULES_H
+#define BOXLEDGER_PRELOAD_UNWIND_MODULES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "unwind_cfi.h"
+
+#define UNWIND_CODE_RANGES 2 /* most files have one executable segment, BOLT's have two */
+
+/* All that the stepper wants of a module. */
+struct unwind_code {
+    struct unwind_tables tables;
+    struct {
+        uintptr_t lo, hi; /* executable and readable */
+    } range[UNWIND_CODE_RANGES];
+    bool keep; /* layouts may be remembered: only a dlclose that we see can take this code away */
+};
+
+/* Once, before the program has threads. */
+void unwind_modules_init(void);
+
+/* Call before a capture: true if remembered layouts may be used and added to. Drops them when
+ * code may have gone since the last time. */
+bool unwind_modules_settle(void);
+
+/* The module whose code `address` lies in; false: unknown code, or a module of which it is not
+ * sure yet which it is. `address` has to be on the calling thread's own stack, as a frame: that
+ * keeps the module loaded while it is read. */
+bool unwind_modules_find(uintptr_t address, struct unwind_code *code);
+
+uint32_t unwind_modules_generation(void);
+
+/* unwind.c: forget every remembered layout. */
+void unwind_layouts_drop(void);
+
+#endif
