@@ -1,0 +1,116 @@
+/*
+ * report.h: what a report says, before anybody decides how it is written.
+ *
+ * Built once from a ledger and the kernel's view of its process, then only read: text.c and json.c
+ * write the same struct. All its memory lives in `arena`.
+ */
+#ifndef BOXLEDGER_REPORT_REPORT_H
+#define BOXLEDGER_REPORT_REPORT_H
+
+#include "report/kernel.h"
+#include "report/reader.h"
+#include "report/suppressions.h"
+#include "report/symbols.h"
+
+/* DESIGN 6. In the order in which findings are told. */
+enum report_verdict {
+    REPORT_LEAKED,
+    REPORT_GROWING,
+    REPORT_DOUBLE_CLOSE,
+    REPORT_FOREIGN_CLOSE,
+    REPORT_INHERITABLE,
+    REPORT_HELD,
+    REPORT_REFUSED,
+    REPORT_VERDICTS
+};
+
+enum report_resource {
+    REPORT_MAPPING,
+    REPORT_FD,
+};
+
+#define REPORT_NAMES 4 /* examples of kernel names that a finding keeps */
+
+struct report_finding {
+    enum report_verdict verdict;
+    enum report_resource resource;
+    const char *what;  /* "memfd:NAME", "file", "private anonymous memory", "munmap" ... */
+    uint64_t count;
+    uint64_t bytes;
+    const char *owner_kind; /* "" where no sandbox had them */
+    uint64_t owners;        /* sandboxes that it spans */
+    const uint32_t *owner_ids;
+    uint64_t first_ns, last_ns; /* CLOCK_REALTIME; 0: unknown */
+    bool verified;
+    const struct symbols_stack *stack; /* NULL: unknown */
+    const struct symbols_stack *released_by[2];
+    unsigned released_count;
+    const char *names[REPORT_NAMES];
+    unsigned name_count;
+    int error;      /* errno of what was refused */
+    uint64_t vmas;  /* estimated, when it was refused; 0: unknown */
+    uint64_t address; /* of the last one: an address, or a descriptor */
+    double urgency; /* the part of its limit that it uses */
+};
+
+struct report_owner {
+    uint32_t id;
+    const char *kind;
+    const char *label;
+    bool live;
+    uint64_t mappings, bytes, fds;
+};
+
+struct report_findings {
+    struct report_finding *items;
+    size_t count;
+};
+
+enum report_end { REPORT_RUNNING, REPORT_EXIT, REPORT_SIGNAL };
+
+struct report {
+    struct arena arena;
+    /* the process */
+    int64_t pid;
+    const char *exe;
+    const char **argv;
+    size_t argc;
+    uint64_t start_ns, end_ns; /* CLOCK_REALTIME; end_ns 0: runs, or nobody knows */
+    enum report_end ended;
+    int status;         /* exit status or signal; 0 with REPORT_SIGNAL: which is not known */
+    bool attached;      /* false: no image ever was */
+    const char *execed; /* what it went on as, where the ledger could not go; NULL */
+    bool verified;      /* the kernel was asked */
+    bool at_exit;       /* ... when the process had come to its end */
+    /* totals */
+    uint64_t mappings, mapped_bytes, vmas, max_map_count, fds, max_fds;
+    uint64_t inherited_mappings, inherited_fds;
+    bool vmas_estimated; /* the kernel could not be asked */
+    uint64_t unseen_fds; /* the kernel has them, the ledger never saw them */
+    uint64_t owners_begun, owners_ended, owners_leaking;
+    uint64_t leaked_mappings, leaked_bytes, leaked_fds;
+    uint32_t incomplete; /* LEDGER_INCOMPLETE_* */
+    uint64_t missed_stacks, missed_records, lost_events;
+    struct report_owner *owners;
+    size_t owner_count;
+    struct report_findings findings, live, refused;
+    uint64_t suppressed; /* findings that suppressions left out */
+    uint64_t suppressed_count;
+    struct kernel_view annex; /* of a saved ledger: names come from it */
+};
+
+/* Builds the report of a ledger. `view` may be NULL: then the ledger's annex serves, or nothing
+ * could be verified. Everything in *report but names borrowed from `view`, `reader` and `symbols`
+ * is its own: keep those until report_free. */
+bool report_build(struct report *report, const struct reader *reader,
+                  const struct kernel_view *view, struct symbols *symbols,
+                  struct suppressions *suppressions, struct failure *failure);
+void report_free(struct report *report);
+
+/* Whether something remains that --error-exitcode counts. */
+bool report_has_errors(const struct report *report);
+
+const char *report_verdict_name(enum report_verdict verdict);
+const char *report_resource_name(enum report_resource resource);
+
+#endif
