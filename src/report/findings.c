@@ -36,7 +36,8 @@ const char *report_resource_name(enum report_resource resource)
     return resource == REPORT_FD ? "fd" : "mapping";
 }
 
-/* --- what things are called --------------------------------------------------------------------- */
+/* --- what things are called ---------------------------------------------------------------------
+ */
 
 static const char *const kind_names[LEDGER_FD_KINDS] = {
     [LEDGER_FD_UNKNOWN] = "descriptor",
@@ -145,7 +146,8 @@ static const char *owner_kind(uint32_t kind)
     return kind < sizeof names / sizeof *names ? names[kind] : "other";
 }
 
-/* --- stacks that are the same code ---------------------------------------------------------------- */
+/* --- stacks that are the same code
+ * ---------------------------------------------------------------- */
 
 struct place {
     uint64_t object; /* a string of the path's hash, or 0 */
@@ -233,7 +235,8 @@ static uint32_t code_of_stack(struct groups *groups, uint32_t stack)
     return code->id;
 }
 
-/* --- grouping ------------------------------------------------------------------------------------ */
+/* --- grouping ------------------------------------------------------------------------------------
+ */
 
 struct text_id {
     uint32_t id;
@@ -378,9 +381,9 @@ static void group_event(struct groups *groups, struct text_id **texts,
                         const struct ledger_event *event)
 {
     static const char *const calls[] = {
-        [LEDGER_EVENT_UNMAP_REFUSED] = "munmap",   [LEDGER_EVENT_PROTECT_REFUSED] = "mprotect",
-        [LEDGER_EVENT_REMAP_REFUSED] = "mremap",   [LEDGER_EVENT_MAP_REFUSED] = "mmap",
-        [LEDGER_EVENT_FD_REFUSED] = "descriptor",  [LEDGER_EVENT_DOUBLE_CLOSE] = "close",
+        [LEDGER_EVENT_UNMAP_REFUSED] = "munmap",  [LEDGER_EVENT_PROTECT_REFUSED] = "mprotect",
+        [LEDGER_EVENT_REMAP_REFUSED] = "mremap",  [LEDGER_EVENT_MAP_REFUSED] = "mmap",
+        [LEDGER_EVENT_FD_REFUSED] = "descriptor", [LEDGER_EVENT_DOUBLE_CLOSE] = "close",
     };
     bool close_twice = event->kind == LEDGER_EVENT_DOUBLE_CLOSE;
     struct report_finding *finding;
@@ -417,7 +420,8 @@ static void group_event(struct groups *groups, struct text_id **texts,
     note_time(finding, groups->reader, event->first_ns, event->last_ns);
 }
 
-/* --- sorting ------------------------------------------------------------------------------------- */
+/* --- sorting -------------------------------------------------------------------------------------
+ */
 
 static int by_urgency(const void *a, const void *b)
 {
@@ -488,7 +492,7 @@ static void tell_groups(struct groups *groups, struct symbols *symbols)
 }
 
 static void suppress(struct report *report, struct report_findings *findings,
-                     const struct suppressions *suppressions, bool live)
+                     struct suppressions *suppressions, bool live)
 {
     size_t kept = 0;
 
@@ -510,7 +514,8 @@ static void count_for(const struct report_findings *findings, struct suppression
         suppressions_count(suppressions, &findings->items[i], live);
 }
 
-/* --- the process and its totals -------------------------------------------------------------------- */
+/* --- the process and its totals
+ * -------------------------------------------------------------------- */
 
 static void describe_process(struct report *report, const struct reader *reader,
                              const struct kernel_view *view)
@@ -562,8 +567,7 @@ static void count_owners(struct report *report, const struct reader *reader)
 {
     uint64_t count = reader->tables[LEDGER_OWNERS].count;
 
-    report->owners =
-        arena_alloc(&report->arena, (count ? count : 1) * sizeof *report->owners);
+    report->owners = arena_alloc(&report->arena, (count ? count : 1) * sizeof *report->owners);
     for (uint64_t i = 1; i < count; i++) {
         const struct ledger_owner *owner = reader_record(reader, LEDGER_OWNERS, i);
 
@@ -714,6 +718,7 @@ bool report_build(struct report *report, const struct reader *reader,
     arena_free(&groups.arena);
     verify_free(&verify);
     if (suppressions) {
+        suppressions_begin(suppressions);
         count_for(&report->findings, suppressions, false);
         count_for(&report->refused, suppressions, false);
         count_for(&report->live, suppressions, true);

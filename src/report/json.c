@@ -229,7 +229,7 @@ json_t *json_of_suppressions(const struct write_options *options)
         put_number(object, "bytes", use->bytes);
         if (suppression->limited) {
             put_number(object, "max", suppression->max);
-            put_bool(object, "exceeded", use->count > suppression->max);
+            put_bool(object, "exceeded", suppression->exceeded);
         }
         append(array, object);
     }

@@ -506,8 +506,8 @@ bool kernel_view_unpack(struct kernel_view *view, const unsigned char *bytes, si
         struct annex_range in;
 
         memcpy(&in, at, sizeof in);
-        view->ranges[i] = (struct kernel_range){.start = in.start, .end = in.end,
-                                                .inode = in.inode};
+        view->ranges[i] =
+            (struct kernel_range){.start = in.start, .end = in.end, .inode = in.inode};
         if (!unpack_name(&view->ranges[i].name, in.name, names, header.bytes) ||
             in.end <= in.start || (i && in.start < view->ranges[i - 1].end))
             return failure_set(failure, "corrupted: a range in its annex");
@@ -519,8 +519,8 @@ bool kernel_view_unpack(struct kernel_view *view, const unsigned char *bytes, si
         const char *name;
 
         memcpy(&in, at, sizeof in);
-        view->names[i] = (struct kernel_name){.fd = in.fd, .stack = in.stack,
-                                              .since_ns = in.since_ns};
+        view->names[i] =
+            (struct kernel_name){.fd = in.fd, .stack = in.stack, .since_ns = in.since_ns};
         if (!unpack_name(&name, in.name, names, header.bytes) || !name)
             return failure_set(failure, "corrupted: a name in its annex");
         view->names[i].name = strdup(name);

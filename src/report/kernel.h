@@ -20,7 +20,7 @@ struct kernel_fd {
 
 struct kernel_range {
     uint64_t start, end;
-    uint64_t inode; /* 0: not a file */
+    uint64_t inode;   /* 0: not a file */
     const char *name; /* NULL: none */
 };
 
@@ -35,9 +35,9 @@ struct kernel_name {
 
 struct kernel_view {
     bool fds_known, ranges_known; /* whether the two lists are complete */
-    bool running; /* the process was running: not at its exit, which shows everything */
+    bool running;      /* the process was running: not at its exit, which shows everything */
     uint64_t taken_ns; /* CLOCK_MONOTONIC; 0: the kernel was never asked */
-    uint64_t vmas; /* what vm.max_map_count counts */
+    uint64_t vmas;     /* what vm.max_map_count counts */
     uint64_t max_fds;
     uint64_t max_map_count;
     struct kernel_fd *fds; /* by number */

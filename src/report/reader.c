@@ -79,7 +79,8 @@ static bool check_directory(const struct reader *reader, struct failure *failure
                                        reader->name, i, table_names[table]);
                 continue;
             }
-            /* Not compared with header->chunks: a live ledger may have grown since that was read. */
+            /* Not compared with header->chunks: a live ledger may have grown since that was read.
+             */
             if (chunk > LEDGER_MAX_CHUNKS || taken[chunk - 1] ||
                 LEDGER_BASE_SIZE + (uint64_t)chunk * LEDGER_CHUNK_SIZE >
                     (uint64_t)reader->file.st_size)
@@ -89,10 +90,9 @@ static bool check_directory(const struct reader *reader, struct failure *failure
         }
         if (header->used[table] > table_room(table, chunks) &&
             (table != LEDGER_FDS || header->used[table] > table_room(table, LEDGER_TABLE_CHUNKS)))
-            return failure_set(failure,
-                               "%s: corrupted: %" PRIu64 " %s where there is room for %" PRIu64,
-                               reader->name, header->used[table], table_names[table],
-                               table_room(table, chunks));
+            return failure_set(
+                failure, "%s: corrupted: %" PRIu64 " %s where there is room for %" PRIu64,
+                reader->name, header->used[table], table_names[table], table_room(table, chunks));
     }
     return true;
 }
@@ -105,8 +105,7 @@ static bool read_header(struct reader *reader, int fd, struct failure *failure)
     if (fstat(fd, &reader->file) < 0)
         return failure_set(failure, "%s: %s", reader->name, strerror(errno));
     if (!S_ISREG(reader->file.st_mode))
-        return failure_set(failure, "%s: is not a ledger: it is not a regular file",
-                           reader->name);
+        return failure_set(failure, "%s: is not a ledger: it is not a regular file", reader->name);
     size = (uint64_t)reader->file.st_size;
     /* `used` lies before the directory and is copied first: a live writer may have grown a table
      * in between, never shrunk one. */
@@ -116,9 +115,9 @@ static bool read_header(struct reader *reader, int fd, struct failure *failure)
     if (size < sizeof header->magic || memcmp(header->magic, LEDGER_MAGIC, 8) != 0)
         return failure_set(failure, "%s: is not a ledger of boxledger", reader->name);
     if (header->version != LEDGER_VERSION)
-        return failure_set(failure, "%s: is a ledger of version %" PRIu32
-                           "; this boxledger reads version %u",
-                           reader->name, header->version, LEDGER_VERSION);
+        return failure_set(
+            failure, "%s: is a ledger of version %" PRIu32 "; this boxledger reads version %u",
+            reader->name, header->version, LEDGER_VERSION);
     if (header->header_size != sizeof *header || header->base_size != LEDGER_BASE_SIZE ||
         header->chunk_size != LEDGER_CHUNK_SIZE)
         return failure_set(failure, "%s: corrupted: its sizes are not those of version %u",
@@ -153,9 +152,9 @@ static bool read_table(struct reader *reader, int fd, enum ledger_table table,
         uint64_t now = count - done < in_chunk ? count - done : in_chunk;
         uint64_t chunk = header->directory[table][i];
 
-        if (chunk && !read_at(fd, copy->records + done * layout->record_size,
-                              now * layout->record_size,
-                              LEDGER_BASE_SIZE + (chunk - 1) * LEDGER_CHUNK_SIZE))
+        if (chunk &&
+            !read_at(fd, copy->records + done * layout->record_size, now * layout->record_size,
+                     LEDGER_BASE_SIZE + (chunk - 1) * LEDGER_CHUNK_SIZE))
             return failure_set(failure, "%s: cannot be read: %s", reader->name, strerror(errno));
         done += now;
     }
@@ -275,8 +274,8 @@ const struct ledger_stack *reader_stack(const struct reader *reader, uint32_t in
         stack->frames > LEDGER_FRAMES_MAX || stack->first_frame > there ||
         stack->frames > there - stack->first_frame)
         return NULL;
-    *frames = (const uint64_t *)(const void *)reader->tables[LEDGER_FRAMES].records +
-              stack->first_frame;
+    *frames =
+        (const uint64_t *)(const void *)reader->tables[LEDGER_FRAMES].records + stack->first_frame;
     *count = stack->frames;
     return stack;
 }

@@ -34,7 +34,7 @@ enum report_resource {
 struct report_finding {
     enum report_verdict verdict;
     enum report_resource resource;
-    const char *what;  /* "memfd:NAME", "file", "private anonymous memory", "munmap" ... */
+    const char *what; /* "memfd:NAME", "file", "private anonymous memory", "munmap" ... */
     uint64_t count;
     uint64_t bytes;
     const char *owner_kind; /* "" where no sandbox had them */
@@ -47,10 +47,10 @@ struct report_finding {
     unsigned released_count;
     const char *names[REPORT_NAMES];
     unsigned name_count;
-    int error;      /* errno of what was refused */
-    uint64_t vmas;  /* estimated, when it was refused; 0: unknown */
+    int error;        /* errno of what was refused */
+    uint64_t vmas;    /* estimated, when it was refused; 0: unknown */
     uint64_t address; /* of the last one: an address, or a descriptor */
-    double urgency; /* the part of its limit that it uses */
+    double urgency;   /* the part of its limit that it uses */
 };
 
 struct report_owner {

@@ -32,8 +32,7 @@ bool suppressions_match(const char *pattern, const char *text)
             return true;
         } else if (pattern[0] == '$' && pattern[1] == '\0' && *text == '\0') {
             return true;
-        } else if (*text && *pattern == *text &&
-                   !(pattern[0] == '$' && pattern[1] == '\0')) {
+        } else if (*text && *pattern == *text && !(pattern[0] == '$' && pattern[1] == '\0')) {
             pattern++;
             text++;
         } else if (star && *star_text) {
@@ -81,8 +80,8 @@ static bool parse_line(struct suppressions *suppressions, char *line, unsigned n
     if (!cut_max(&suppression, line))
         return failure_set(failure, "%s:%u: max: needs a number", suppressions->name, number);
     if (suppression.only && suppression.limited)
-        return failure_set(failure, "%s:%u: max: belongs to leak:, not to only:",
-                           suppressions->name, number);
+        return failure_set(
+            failure, "%s:%u: max: belongs to leak:, not to only:", suppressions->name, number);
     if (!*line)
         return failure_set(failure, "%s:%u: the pattern is empty", suppressions->name, number);
     suppression.pattern = line;
@@ -120,8 +119,7 @@ bool suppressions_parse(struct suppressions *suppressions, const char *name, con
     return true;
 }
 
-bool suppressions_load(struct suppressions *suppressions, const char *path,
-                       struct failure *failure)
+bool suppressions_load(struct suppressions *suppressions, const char *path, struct failure *failure)
 {
     cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     cleanup_free char *text = NULL;
@@ -175,6 +173,19 @@ static bool matches(const struct suppression *suppression, const struct report_f
     return false;
 }
 
+void suppressions_begin(struct suppressions *suppressions)
+{
+    for (size_t i = 0; i < suppressions->count; i++)
+        memset(suppressions->items[i].uses, 0, sizeof suppressions->items[i].uses);
+}
+
+static void count_use(struct suppression_use *use, const struct report_finding *finding)
+{
+    use->findings++;
+    use->count += finding->count;
+    use->bytes += finding->bytes;
+}
+
 void suppressions_count(struct suppressions *suppressions, const struct report_finding *finding,
                         bool live)
 {
@@ -183,19 +194,18 @@ void suppressions_count(struct suppressions *suppressions, const struct report_f
 
         if (!matches(suppression, finding))
             continue;
-        suppression->uses[live].findings++;
-        suppression->uses[live].count += finding->count;
-        suppression->uses[live].bytes += finding->bytes;
+        count_use(&suppression->uses[live], finding);
+        count_use(&suppression->totals[live], finding);
     }
 }
 
-bool suppressions_hide(const struct suppressions *suppressions,
-                       const struct report_finding *finding, bool live)
+bool suppressions_hide(struct suppressions *suppressions, const struct report_finding *finding,
+                       bool live)
 {
     bool wanted = !suppressions->has_only;
 
     for (size_t i = 0; i < suppressions->count; i++) {
-        const struct suppression *suppression = &suppressions->items[i];
+        struct suppression *suppression = &suppressions->items[i];
 
         if (!matches(suppression, finding))
             continue;
@@ -203,6 +213,8 @@ bool suppressions_hide(const struct suppressions *suppressions,
             wanted = true;
         else if (!suppression->limited || suppression->uses[live].count <= suppression->max)
             return true;
+        else
+            suppression->exceeded = true;
     }
     return !wanted;
 }

@@ -26,7 +26,9 @@ struct suppression {
      * both, so they are never added up). */
     struct suppression_use {
         uint64_t findings, count, bytes;
-    } uses[2];
+    } uses[2];                        /* in the process at hand, which max:N is about */
+    struct suppression_use totals[2]; /* in all processes */
+    bool exceeded;                    /* in one of them there was more than max:N */
 };
 
 struct suppressions {
@@ -47,19 +49,22 @@ void suppressions_free(struct suppressions *suppressions);
 /* Whether `pattern` occurs in `text`, as above. */
 bool suppressions_match(const char *pattern, const char *text);
 
+/* Forgets the counts of the process before; the totals stay. */
+void suppressions_begin(struct suppressions *suppressions);
+
 /* Counts a finding at every suppression that matches it. To be called for all findings first:
  * max:N is about their sum. */
 void suppressions_count(struct suppressions *suppressions, const struct report_finding *finding,
                         bool live);
 
 /* Whether a finding is to be left out, after all were counted. */
-bool suppressions_hide(const struct suppressions *suppressions,
-                       const struct report_finding *finding, bool live);
+bool suppressions_hide(struct suppressions *suppressions, const struct report_finding *finding,
+                       bool live);
 
 /* What is to be told of one: of what is wrong if there was any, else of what is held. */
 static inline const struct suppression_use *suppression_told(const struct suppression *suppression)
 {
-    return &suppression->uses[suppression->uses[0].findings == 0];
+    return &suppression->totals[suppression->totals[0].findings == 0];
 }
 
 #endif

@@ -113,7 +113,8 @@ const char *symbols_demangle(struct arena *arena, const char *name)
     return result;
 }
 
-/* --- objects ----------------------------------------------------------------------------------- */
+/* --- objects -----------------------------------------------------------------------------------
+ */
 
 /* process-global because libdwfl keeps a pointer to it: where debug files are looked for, NULL for
  * its own default (beside the object, .debug, /usr/lib/debug). */
@@ -156,8 +157,7 @@ static bool open_object(struct object *object, const char *path, const uint8_t *
     if (module && dwfl_report_end(dwfl, NULL, NULL) == 0 && dwfl_module_getelf(module, &bias)) {
         int bits_length = dwfl_module_build_id(module, &bits, &address);
 
-        if (length == 0 ||
-            (bits_length == (int)length && memcmp(bits, build_id, length) == 0)) {
+        if (length == 0 || (bits_length == (int)length && memcmp(bits, build_id, length) == 0)) {
             object->dwfl = dwfl;
             object->module = module;
             return true;
@@ -191,14 +191,14 @@ static struct object *find_object(struct symbols *symbols, const char *path,
         /* Replaced or gone since: a debug file of that very build may still be there. */
         char debug[128];
 
-        (void)snprintf(debug, sizeof debug, "/usr/lib/debug/.build-id/%.2s/%s.debug", hex,
-                       hex + 2);
+        (void)snprintf(debug, sizeof debug, "/usr/lib/debug/.build-id/%.2s/%s.debug", hex, hex + 2);
         (void)open_object(object, debug, build_id, length);
     }
     return object;
 }
 
-/* --- DWARF --------------------------------------------------------------------------------------- */
+/* --- DWARF ---------------------------------------------------------------------------------------
+ */
 
 static int by_start(const void *a, const void *b)
 {
@@ -287,9 +287,8 @@ static const char *call_file(Dwarf_Die *unit, Dwarf_Die *die)
     Dwarf_Word index;
     size_t count;
 
-    if (!dwarf_attr(die, DW_AT_call_file, &attribute) ||
-        dwarf_formudata(&attribute, &index) != 0 || dwarf_getsrcfiles(unit, &files, &count) != 0 ||
-        index >= count)
+    if (!dwarf_attr(die, DW_AT_call_file, &attribute) || dwarf_formudata(&attribute, &index) != 0 ||
+        dwarf_getsrcfiles(unit, &files, &count) != 0 || index >= count)
         return NULL;
     return dwarf_filesrc(files, index, NULL, NULL);
 }
@@ -406,7 +405,8 @@ static const struct place *find_place(struct symbols *symbols, struct object *ob
     return place;
 }
 
-/* --- stacks --------------------------------------------------------------------------------------- */
+/* --- stacks
+ * --------------------------------------------------------------------------------------- */
 
 static bool is_ours(const char *path)
 {
@@ -465,8 +465,7 @@ const struct symbols_stack *symbols_resolve(struct symbols *symbols, const struc
     resolved = arena_alloc(&symbols->arena, sizeof *resolved);
     memcpy(&resolved->key, &key, sizeof key);
     resolved->stack.count = count;
-    resolved->stack.truncated =
-        (record->flags & (LEDGER_STACK_TRUNCATED | LEDGER_STACK_FULL)) != 0;
+    resolved->stack.truncated = (record->flags & (LEDGER_STACK_TRUNCATED | LEDGER_STACK_FULL)) != 0;
     resolved->stack.frames = arena_alloc(&symbols->arena, count * sizeof *frames);
     if (count)
         memcpy(resolved->stack.frames, frames, count * sizeof *frames);

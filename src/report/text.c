@@ -131,8 +131,7 @@ static void put_held(FILE *out, const struct report *report, const struct report
                   : finding->verdict == REPORT_GROWING ? "Growing"
                   : leaked                             ? report_verdict_name(finding->verdict)
                                                        : "Held",
-                  grouped(&number, finding->count), resource_word(finding),
-                  plural(finding->count));
+                  grouped(&number, finding->count), resource_word(finding), plural(finding->count));
     put_text(out, finding->what);
     if (finding->resource == REPORT_MAPPING)
         (void)fprintf(out, ", %s", size_text(&bytes, finding->bytes));
@@ -253,7 +252,8 @@ static void put_process(FILE *out, const struct report *report)
         (void)fprintf(out, " of %s", grouped(&number, report->max_map_count));
     (void)fprintf(out, " VMAs%s\n", report->vmas_estimated ? " (estimated)" : "");
     if (report->unseen_fds)
-        (void)fprintf(out, "==%" PRId64 "== %s of these descriptors passed by no call that "
+        (void)fprintf(out,
+                      "==%" PRId64 "== %s of these descriptors passed by no call that "
                       "boxledger sees\n",
                       report->pid, grouped(&number, report->unseen_fds));
     if (report->execed) {
@@ -358,7 +358,7 @@ void text_write_suppressions(FILE *out, const struct write_options *options)
         put_text(out, suppression->pattern);
         if (suppression->limited)
             (void)fprintf(out, " max:%" PRIu64 "%s", suppression->max,
-                          use->count > suppression->max ? " (exceeded: not applied)" : "");
+                          suppression->exceeded ? " (exceeded: not applied)" : "");
         (void)fputc('\n', out);
     }
     if (any)
@@ -366,7 +366,7 @@ void text_write_suppressions(FILE *out, const struct write_options *options)
     for (size_t i = 0; suppressions && i < suppressions->count; i++) {
         const struct suppression *suppression = &suppressions->items[i];
 
-        if (suppression->uses[0].findings || suppression->uses[1].findings)
+        if (suppression_told(suppression)->findings)
             continue;
         put_text(out, suppressions->name);
         (void)fprintf(out, ":%u: matched nothing: %s:", suppression->line,
@@ -376,7 +376,8 @@ void text_write_suppressions(FILE *out, const struct write_options *options)
     }
 }
 
-void text_write_report(FILE *out, const struct report *report, const struct write_options *options)
+void text_write_report(FILE *out, const struct report *report, const struct write_options *options,
+                       bool alone)
 {
     struct write_summary summary = {0};
 
@@ -394,7 +395,8 @@ void text_write_report(FILE *out, const struct report *report, const struct writ
         put_refused(out, report, &report->refused.items[i]);
     for (size_t i = 0; options->live && i < report->live.count; i++)
         put_held(out, report, &report->live.items[i]);
-    text_write_suppressions(out, options);
+    if (alone)
+        text_write_suppressions(out, options);
     (void)fputc('\n', out);
     write_summary_add(&summary, report);
     text_write_summary(out, &summary);

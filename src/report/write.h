@@ -11,22 +11,24 @@
 #include "report/report.h"
 
 struct write_options {
-    bool live;               /* all that is still held, too */
-    bool print_suppressions; /* list those that matched */
+    bool live;                               /* all that is still held, too */
+    bool print_suppressions;                 /* list those that matched */
     const struct suppressions *suppressions; /* NULL: none were given */
 };
 
 /* What the SUMMARY line is made of; of several processes, their sum. */
 struct write_summary {
     uint64_t processes;
-    uint64_t fds, mappings, bytes;       /* left behind */
+    uint64_t fds, mappings, bytes; /* left behind */
     uint64_t owners_leaking, owners_ended;
     uint64_t growing, double_closes;
 };
 void write_summary_add(struct write_summary *summary, const struct report *report);
 
-/* One process's report as text, ending in its SUMMARY line. */
-void text_write_report(FILE *out, const struct report *report, const struct write_options *options);
+/* One process's report as text, ending in its SUMMARY line. If it is `alone`, what there is to say
+ * about suppressions comes before that; of several processes it is said once, at the end. */
+void text_write_report(FILE *out, const struct report *report, const struct write_options *options,
+                       bool alone);
 /* The line of all processes together, where there was more than one. */
 void text_write_summary(FILE *out, const struct write_summary *summary);
 /* "Suppressions used", in the sanitizers' form, and each that matched nothing. */

@@ -1,0 +1,142 @@
+/*
+ * cli.h: what the files of the command share.
+ *
+ * The command decides nothing about a ledger: it starts programs, keeps their ledgers and has
+ * reports written. Its exit statuses are an interface (boxledger(1)).
+ */
+#ifndef BOXLEDGER_CLI_CLI_H
+#define BOXLEDGER_CLI_CLI_H
+
+#include <sys/types.h>
+
+#include "options.h"
+#include "report/base.h"
+#include "report/write.h"
+
+enum cli_status {
+    CLI_USAGE = 2,        /* a mistake in the command line; nothing was started */
+    CLI_NOT_WATCHED = 124, /* no image of the program ever loaded the shim */
+    CLI_FAILED = BASE_STATUS_FAILED, /* boxledger itself could not do its work */
+    CLI_NOT_EXECUTABLE = 126,
+    CLI_NOT_FOUND = 127,
+    CLI_SIGNAL_BASE = 128,
+};
+
+/* "boxledger: ..." and a newline, on stderr. */
+void cli_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* --- arguments.c --- */
+
+struct arguments {
+    struct options options;
+    struct arena arena;
+    char **operands; /* what follows the options: COMMAND..., LEDGER... */
+    int operand_count;
+    bool help, version;
+};
+/* Reads BOXLEDGER_OPTIONS, then the command line. `only` lists the keys (bits) that this
+ * subcommand takes; others are errors on the command line and ignored in the environment.
+ * Returns false after one line on stderr. */
+bool arguments_read(struct arguments *arguments, const char *subcommand, uint64_t only, int argc,
+                    char **argv);
+void arguments_free(struct arguments *arguments);
+/* A text option as a string, NULL where it was not given. */
+char *arguments_text(struct arguments *arguments, struct options_text text);
+/* The lines of --help, for the keys in `only`. */
+void arguments_help(FILE *out, uint64_t only);
+
+/* --- target.c --- */
+
+/* What is known about a program before it is started. */
+struct target {
+    char *path;      /* as execvp will find it */
+    char *preload;   /* what must come before the shim: a sanitizer's runtime; or NULL */
+    bool refused;    /* it certainly cannot be watched; `failure` says why */
+    int status;      /* 0, or the status with which to end at once */
+    struct failure failure;
+    struct arena arena;
+};
+void target_inspect(struct target *target, const char *name);
+void target_free(struct target *target);
+
+/* --- shim.c --- */
+
+/* The shim's path: $BOXLEDGER_SHIM, beside this executable, or where it is installed. */
+char *shim_find(struct arena *arena, struct failure *failure);
+
+/* --- output.c --- */
+
+struct output {
+    const char *path; /* NULL: `standard` */
+    FILE *standard;
+    int fd; /* of path, -1 without */
+    bool created, json;
+    struct write_options write;
+    struct suppressions suppressions;
+    struct symbols *symbols;
+    struct write_summary summary;
+    struct output_report {
+        struct report report;
+        struct reader *reader;
+        struct kernel_view view;
+        bool has_view;
+    } *reports;
+    size_t count;
+};
+/* Checks everything that can be wrong with the output before anything is started. */
+bool output_begin(struct output *output, struct arguments *arguments, FILE *standard);
+/* Adds one ledger's report; takes the reader and the view (which may be NULL). */
+bool output_add(struct output *output, struct reader *reader, struct kernel_view *view,
+                struct failure *failure);
+/* Writes all, in the order in which they came. `follow`: those after the first are children. */
+bool output_end(struct output *output, bool follow);
+bool output_has_errors(const struct output *output);
+/* Drops all; with `undo`, a file that output_begin created goes, too. */
+void output_free(struct output *output, bool undo);
+
+/* --- save.c --- */
+
+/* Copies what is used of the ledger open at `from` to `to`, with the view as its annex. */
+bool save_ledger(int from, int to, const struct kernel_view *view, struct failure *failure);
+
+/* --- watch.c --- */
+
+/* One ledger that the command keeps. */
+struct watched {
+    char *path; /* of a followed process's file; NULL: the memfd */
+    int fd;
+    uint32_t *futex; /* the page of the header with process_state, or NULL: used as an address
+                        only, never read: a file may be cut off under us */
+    pid_t pid; /* 0: not known yet */
+    int pidfd; /* -1: none */
+    uint32_t state, serial; /* as last seen */
+    bool ended;
+    struct kernel_view view;
+};
+struct watch {
+    struct watched **items;
+    size_t count;
+    const char *directory; /* of followed processes' ledgers; NULL: none are followed */
+    int inotify;
+    uint64_t next_sample_ns;
+};
+struct watched *watch_add(struct watch *watch, int fd, const char *path, pid_t pid);
+/* Tells the shim that its ledger is kept; initial words of the header for a new ledger. */
+bool watch_create_ledger(int *fd, struct failure *failure);
+bool watch_follow(struct watch *watch, const char *directory, struct failure *failure);
+/* Serves every ledger once: new ones, exits that wait, names to be noted. */
+void watch_serve(struct watch *watch);
+/* Sleeps until a ledger or *wake (counted up by signal handlers) changes, or something is due. */
+void watch_sleep(struct watch *watch, const uint32_t *wake, uint32_t seen);
+/* The last words about a ledger's process. */
+void watch_end(struct watched *watched, int wait_status);
+/* Looks once more at what still runs, and lets go of all: nobody waits for us any more. */
+void watch_finish(struct watch *watch);
+void watch_free(struct watch *watch);
+
+/* --- the subcommands --- */
+
+int run_main(int argc, char **argv);
+int report_main(int argc, char **argv);
+
+#endif

@@ -1,0 +1,461 @@
+/*
+ * run.c: `boxledger run`: starts a program under the shim, keeps its ledger while it lives, and
+ * has the report written when it has ended, however it ended.
+ *
+ * The program gets what the user's shell would have given it: the same descriptors, the same
+ * signal dispositions and mask. What can be wrong is found before it is started.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "cli/cli.h"
+
+#define TAKES(key) (UINT64_C(1) << OPTIONS_KEY_##key)
+#define INTERNAL_KEYS (TAKES(attach) | TAKES(follow_dir))
+static const uint64_t keys = ((UINT64_C(1) << OPTIONS_KEYS) - 1) & ~INTERNAL_KEYS;
+/* What the command does itself and the shim under it does not. */
+static const uint64_t not_passed_on = INTERNAL_KEYS | TAKES(ledger) | TAKES(live);
+
+/* --- signals --------------------------------------------------------------------------------------- */
+
+static const int handled[] = {SIGCHLD, SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGIO};
+#define HANDLED (sizeof handled / sizeof *handled)
+
+/* process-global because a signal handler has nowhere else to write: counts up with each signal,
+ * and ends watch_sleep, which waits on it. */
+static uint32_t wake;
+/* process-global because a signal handler has nowhere else to write: bit n, signal n is to be
+ * passed on to the program. */
+static uint64_t pending;
+
+struct dispositions {
+    struct sigaction actions[HANDLED];
+    sigset_t mask;
+};
+
+static void on_signal(int number, siginfo_t *info, void *context)
+{
+    (void)context;
+    /* From a process, not from the terminal: that has sent it to the program, too. */
+    if (info->si_code <= 0 && number != SIGCHLD && number != SIGIO)
+        __atomic_fetch_or(&pending, UINT64_C(1) << number, __ATOMIC_SEQ_CST);
+    __atomic_fetch_add(&wake, 1, __ATOMIC_SEQ_CST);
+}
+
+static void handle_signals(struct dispositions *before)
+{
+    struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART};
+    sigset_t none;
+
+    (void)sigemptyset(&none);
+    (void)sigprocmask(SIG_BLOCK, &none, &before->mask);
+    (void)sigfillset(&action.sa_mask);
+    for (size_t i = 0; i < HANDLED; i++)
+        (void)sigaction(handled[i], &action, &before->actions[i]);
+}
+
+static void restore_signals(const struct dispositions *before)
+{
+    for (size_t i = 0; i < HANDLED; i++)
+        (void)sigaction(handled[i], &before->actions[i], NULL);
+    (void)sigprocmask(SIG_SETMASK, &before->mask, NULL);
+}
+
+static void pass_signals_on(pid_t child)
+{
+    uint64_t numbers = __atomic_exchange_n(&pending, 0, __ATOMIC_SEQ_CST);
+
+    for (size_t i = 0; i < HANDLED; i++)
+        if (numbers >> handled[i] & 1)
+            (void)kill(child, handled[i]);
+}
+
+/* --- the program's environment ----------------------------------------------------------------------- */
+
+struct run {
+    struct arguments arguments;
+    struct output output;
+    struct target target;
+    struct watch watch;
+    struct watched *root;
+    char *shim;
+    char *options;    /* BOXLEDGER_OPTIONS of the program */
+    char *preload;    /* LD_PRELOAD of the program */
+    char *save_path;  /* --ledger; NULL */
+    int save_fd;
+    char *directory;  /* of followed processes' ledgers; NULL */
+    struct dispositions before;
+};
+
+/* key=value with the value in quotes; false if it holds both kinds of them. */
+static bool quote(struct arena *arena, char **text, const char *key, struct options_text value)
+{
+    bool single = memchr(value.text, '\'', value.length) != NULL;
+
+    if (single && memchr(value.text, '"', value.length))
+        return false;
+    *text = arena_format(arena, "%s:%s=%c%.*s%c", *text, key, single ? '"' : '\'',
+                         (int)value.length, value.text, single ? '"' : '\'');
+    return true;
+}
+
+static bool make_options(struct run *run, int ledger)
+{
+    struct options *options = &run->arguments.options;
+    struct arena *arena = &run->arguments.arena;
+
+    run->options = arena_format(arena, "attach=/proc/%d/fd/%d", (int)getpid(), ledger);
+    if (run->directory)
+        (void)quote(arena, &run->options, "follow_dir",
+                    (struct options_text){run->directory, strlen(run->directory)});
+    for (unsigned i = 0; i < OPTIONS_KEYS; i++) {
+        const struct options_row *row = &options_table[i];
+        const void *field = (const char *)options + row->offset;
+
+        if (!options_given(options, i) || !(row->scope & OPTIONS_SHIM) || (not_passed_on >> i & 1))
+            continue;
+        if (row->type == OPTIONS_TYPE_SWITCH) {
+            run->options = arena_format(arena, "%s:%s=%d", run->options, row->name,
+                                        *(const bool *)field);
+        } else if (row->type == OPTIONS_TYPE_NUMBER) {
+            run->options = arena_format(arena, "%s:%s=%u", run->options, row->name,
+                                        *(const uint32_t *)field);
+        } else {
+            const struct options_text *text = field;
+
+            if (text->text && !quote(arena, &run->options, row->name, *text)) {
+                cli_say("--%s: a value cannot hold both kinds of quotes", row->name);
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+/* A sanitizer's runtime, the shim, and what was to be preloaded anyway. */
+static void make_preload(struct run *run)
+{
+    struct arena *arena = &run->arguments.arena;
+    const char *old = getenv("LD_PRELOAD");
+
+    run->preload = run->target.preload
+                       ? arena_format(arena, "%s:%s", run->target.preload, run->shim)
+                       : run->shim;
+    while (old && *old) {
+        size_t length = strcspn(old, ": ");
+
+        if (length && !memmem(old, length, "libboxledger", 12))
+            run->preload = arena_format(arena, "%s:%.*s", run->preload, (int)length, old);
+        old += length + (old[length] != '\0');
+    }
+}
+
+/* --- before the start ---------------------------------------------------------------------------------- */
+
+static bool reserve_ledger(struct run *run)
+{
+    run->save_path = arguments_text(&run->arguments, run->arguments.options.ledger);
+    if (!run->save_path)
+        return true;
+    run->save_fd =
+        open(run->save_path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0600);
+    if (run->save_fd < 0) {
+        cli_say("--ledger: %s: %s", run->save_path, strerror(errno));
+        run->save_path = NULL; /* not ours to remove */
+        return false;
+    }
+    return true;
+}
+
+static bool make_directory(struct run *run)
+{
+    const char *places[] = {"/dev/shm", getenv("TMPDIR"), "/tmp"};
+    struct failure failure = {0};
+
+    if (!run->arguments.options.follow.text)
+        return true;
+    for (size_t i = 0; !run->directory && i < sizeof places / sizeof *places; i++) {
+        char *path;
+
+        if (!places[i] || places[i][0] != '/' || strpbrk(places[i], "'\""))
+            continue;
+        path = arena_format(&run->arguments.arena, "%s/boxledger-XXXXXX", places[i]);
+        if (mkdtemp(path))
+            run->directory = path;
+    }
+    if (!run->directory) {
+        cli_say("--follow: no directory for the children's ledgers: %s", strerror(errno));
+        return false;
+    }
+    if (!watch_follow(&run->watch, run->directory, &failure)) {
+        cli_say("%s", failure.text);
+        return false;
+    }
+    return true;
+}
+
+static void remove_directory(struct run *run)
+{
+    for (unsigned tries = 0; run->directory && tries < 10; tries++) {
+        cleanup_free char *command = NULL;
+
+        for (size_t i = 0; i < run->watch.count; i++)
+            if (run->watch.items[i]->path)
+                (void)unlink(run->watch.items[i]->path);
+        if (rmdir(run->directory) == 0 || errno != ENOTEMPTY)
+            break;
+        /* A child that outlives its parent was just starting. */
+        watch_finish(&run->watch);
+    }
+}
+
+/* Everything that can go wrong before the program is started. Returns 0 or the exit status. */
+static int prepare(struct run *run)
+{
+    struct failure failure = {0};
+    int ledger = -1;
+
+    if (!output_begin(&run->output, &run->arguments, stderr))
+        return CLI_USAGE;
+    target_inspect(&run->target, run->arguments.operands[0]);
+    if (run->target.status) {
+        cli_say("%s", run->target.failure.text);
+        return run->target.status;
+    }
+    run->shim = shim_find(&run->arguments.arena, &failure);
+    if (!run->shim || !watch_create_ledger(&ledger, &failure)) {
+        cli_say("%s", failure.text);
+        return CLI_FAILED;
+    }
+    run->root = watch_add(&run->watch, ledger, NULL, 0);
+    if (!reserve_ledger(run))
+        return CLI_USAGE;
+    if (!make_directory(run))
+        return CLI_FAILED;
+    if (!make_options(run, ledger))
+        return CLI_USAGE;
+    make_preload(run);
+    return 0;
+}
+
+/* --- the program --------------------------------------------------------------------------------------- */
+
+static _Noreturn void become_program(struct run *run, int error_pipe)
+{
+    int error;
+
+    restore_signals(&run->before);
+    if (setenv("LD_PRELOAD", run->preload, 1) == 0 &&
+        setenv("BOXLEDGER_OPTIONS", run->options, 1) == 0)
+        (void)execvp(run->arguments.operands[0], run->arguments.operands);
+    error = errno;
+    if (write(error_pipe, &error, sizeof error) != (ssize_t)sizeof error)
+        _exit(CLI_FAILED);
+    _exit(CLI_NOT_EXECUTABLE);
+}
+
+/* Returns 0 once the program runs, else the exit status. */
+static int start(struct run *run)
+{
+    cleanup_close int read_end = -1;
+    int ends[2], error = 0;
+    sigset_t all;
+    ssize_t got;
+    pid_t child;
+
+    if (pipe2(ends, O_CLOEXEC) != 0) {
+        cli_say("%s", strerror(errno));
+        return CLI_FAILED;
+    }
+    handle_signals(&run->before);
+    (void)sigfillset(&all);
+    (void)sigprocmask(SIG_SETMASK, &all, NULL);
+    (void)fflush(NULL);
+    child = fork();
+    if (child == 0)
+        become_program(run, ends[1]);
+    error = errno;
+    (void)sigprocmask(SIG_SETMASK, &run->before.mask, NULL);
+    read_end = ends[0];
+    close(ends[1]);
+    if (child < 0) {
+        cli_say("%s", strerror(error));
+        return CLI_FAILED;
+    }
+    run->root->pid = child;
+    do
+        got = read(read_end, &error, sizeof error);
+    while (got < 0 && errno == EINTR);
+    if (got == (ssize_t)sizeof error) {
+        while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
+            continue;
+        cli_say("%s: %s", run->arguments.operands[0], strerror(error));
+        return error == ENOENT ? CLI_NOT_FOUND : CLI_NOT_EXECUTABLE;
+    }
+    return 0;
+}
+
+static int attend(struct run *run)
+{
+    int status;
+
+    for (;;) {
+        uint32_t seen = __atomic_load_n(&wake, __ATOMIC_SEQ_CST);
+
+        pass_signals_on(run->root->pid);
+        watch_serve(&run->watch);
+        if (waitpid(run->root->pid, &status, WNOHANG) == run->root->pid)
+            return status;
+        watch_sleep(&run->watch, &wake, seen);
+    }
+}
+
+/* --- after its end --------------------------------------------------------------------------------------- */
+
+/* Adds a ledger to the output and saves it. Returns false after saying what went wrong. */
+static bool conclude(struct run *run, struct watched *watched, int fd, int save_fd,
+                     const char *save_path)
+{
+    struct failure failure = {0};
+    struct reader *reader;
+    bool good = true;
+
+    if (save_fd >= 0 && !save_ledger(fd, save_fd, &watched->view, &failure)) {
+        cli_say("--ledger: %s: %s", save_path, failure.text);
+        good = false;
+    }
+    reader = reader_open_fd(fd, watched->path ? watched->path : "the ledger", &failure);
+    if (!reader || !output_add(&run->output, reader, &watched->view, &failure)) {
+        cli_say("%s", failure.text);
+        return false;
+    }
+    return good;
+}
+
+static bool conclude_followed(struct run *run)
+{
+    bool good = true;
+
+    for (size_t i = 0; i < run->watch.count; i++) {
+        struct watched *watched = run->watch.items[i];
+        cleanup_close int fd = -1;
+        cleanup_close int save_fd = -1;
+        char *save_path = NULL;
+        uint32_t images = 0, pid = 0;
+
+        if (!watched->path)
+            continue;
+        fd = open(watched->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+        if (fd < 0 ||
+            pread(fd, &images, sizeof images, offsetof(struct ledger_header, images)) !=
+                (ssize_t)sizeof images ||
+            pread(fd, &pid, sizeof pid, offsetof(struct ledger_header, pid)) !=
+                (ssize_t)sizeof pid ||
+            images == 0)
+            continue;
+        for (unsigned n = 1; run->save_path && save_fd < 0 && n < 1000; n++) {
+            save_path = n == 1 ? arena_format(&run->arguments.arena, "%s.%u", run->save_path, pid)
+                               : arena_format(&run->arguments.arena, "%s.%u.%u", run->save_path,
+                                              pid, n);
+            save_fd = open(save_path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+            if (save_fd < 0 && errno != EEXIST) {
+                cli_say("--ledger: %s: %s", save_path, strerror(errno));
+                good = false;
+                break;
+            }
+        }
+        good = conclude(run, watched, fd, save_fd, save_path) && good;
+    }
+    return good;
+}
+
+static int exit_status(int wait_status)
+{
+    return WIFSIGNALED(wait_status) ? CLI_SIGNAL_BASE + WTERMSIG(wait_status)
+                                    : WEXITSTATUS(wait_status);
+}
+
+/* The report, and the exit status. */
+static int finish(struct run *run, int wait_status)
+{
+    int status = exit_status(wait_status), fd = run->root->fd;
+    struct ledger_header header;
+    bool good;
+
+    /* A reader of the report that went away is an error to tell, not a signal to die of. */
+    (void)signal(SIGPIPE, SIG_IGN);
+    watch_end(run->root, wait_status);
+    watch_finish(&run->watch);
+    if (pread(fd, &header, sizeof header, 0) != (ssize_t)sizeof header)
+        header.images = 0;
+    if (header.images == 0) {
+        if (WIFSIGNALED(wait_status))
+            cli_say("%s was ended by signal %d before boxledger was loaded into it",
+                    run->arguments.operands[0], WTERMSIG(wait_status));
+        else
+            cli_say("%s was not watched: it ended with status %d, and boxledger was never loaded "
+                    "into it (is it, or what it runs, static, set-user-ID, or for another C "
+                    "library?)",
+                    run->arguments.operands[0], WEXITSTATUS(wait_status));
+        return CLI_NOT_WATCHED;
+    }
+    good = conclude(run, run->root, fd, run->save_fd, run->save_path);
+    good = conclude_followed(run) && good;
+    if (run->output.count)
+        good = output_end(&run->output, run->directory != NULL) && good;
+    if (run->output.count && run->output.reports[0].report.execed) {
+        cli_say("%s: the process went on as %s, into which boxledger could not be loaded",
+                run->arguments.operands[0], run->output.reports[0].report.execed);
+        return CLI_NOT_WATCHED;
+    }
+    if (!good)
+        return CLI_FAILED;
+    if (run->arguments.options.error_exitcode && output_has_errors(&run->output))
+        return (int)run->arguments.options.error_exitcode;
+    return status;
+}
+
+static int run_program(struct run *run)
+{
+    int status = prepare(run);
+    bool undo = true;
+
+    if (status == 0)
+        status = start(run);
+    if (run->root && run->root->pid && status == 0) {
+        status = finish(run, attend(run));
+        undo = run->output.count == 0;
+    }
+    remove_directory(run);
+    output_free(&run->output, undo);
+    if (run->save_fd >= 0)
+        close(run->save_fd);
+    if (undo && run->save_path)
+        (void)unlink(run->save_path);
+    watch_free(&run->watch);
+    target_free(&run->target);
+    return status;
+}
+
+int run_main(int argc, char **argv)
+{
+    struct run run = {.save_fd = -1, .output.fd = -1, .watch.inotify = -1};
+    int status = CLI_USAGE;
+
+    if (!arguments_read(&run.arguments, "run", keys, argc, argv)) {
+        status = CLI_USAGE;
+    } else if (run.arguments.help) {
+        (void)puts("usage: boxledger run [--OPTION...] [--] COMMAND [ARGUMENT...]\n");
+        arguments_help(stdout, keys);
+        status = 0;
+    } else if (run.arguments.operand_count == 0) {
+        cli_say("run: which program? boxledger run [--OPTION...] [--] COMMAND [ARGUMENT...]");
+    } else {
+        status = run_program(&run);
+    }
+    arguments_free(&run.arguments);
+    return status;
+}

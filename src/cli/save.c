@@ -1,0 +1,90 @@
+/*
+ * save.c: from the ledger in memory to a file that `boxledger report` reads later: only what is
+ * used, with the kernel's last word behind it. It never touches the ledger that it copies.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+static bool write_at(int fd, const void *bytes, size_t size, uint64_t offset)
+{
+    const char *at = bytes;
+
+    while (size) {
+        ssize_t put = pwrite(fd, at, size, (off_t)offset);
+
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put <= 0)
+            return false;
+        at += put;
+        size -= (size_t)put;
+        offset += (uint64_t)put;
+    }
+    return true;
+}
+
+/* Copies a piece, leaving holes where there is nothing but zeroes. */
+static bool copy_piece(int from, int to, uint64_t offset, unsigned char *buffer, size_t size)
+{
+    enum { PAGE = 4096 };
+    size_t done = 0;
+
+    while (done < size) {
+        ssize_t got = pread(from, buffer + done, size - done, (off_t)(offset + done));
+
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return false;
+        if (got == 0) {
+            memset(buffer + done, 0, size - done);
+            break;
+        }
+        done += (size_t)got;
+    }
+    for (size_t at = 0; at < size;) {
+        size_t end = at;
+
+        while (end < size && (buffer[end] != 0 || memcmp(buffer + end, buffer + end + 1,
+                                                         PAGE - 1) != 0))
+            end += PAGE;
+        if (end > at && !write_at(to, buffer + at, end - at, offset + at))
+            return false;
+        at = end + PAGE;
+    }
+    return true;
+}
+
+bool save_ledger(int from, int to, const struct kernel_view *view, struct failure *failure)
+{
+    enum { PIECE = LEDGER_BASE_SIZE };
+    cleanup_free unsigned char *buffer = base_alloc(PIECE), *annex = NULL;
+    struct ledger_outside outside;
+    struct ledger_header header;
+    size_t annex_size = 0;
+    uint64_t size;
+
+    _Static_assert(LEDGER_CHUNK_SIZE % PIECE == 0, "chunks are copied in whole pieces");
+    if (pread(from, &header, sizeof header, 0) != (ssize_t)sizeof header ||
+        pread(from, &outside, sizeof outside, LEDGER_OUTSIDE_OFFSET) != (ssize_t)sizeof outside)
+        return failure_set(failure, "the ledger cannot be read back");
+    if (header.chunks > LEDGER_MAX_CHUNKS)
+        return failure_set(failure, "the ledger is corrupted: %u chunks", header.chunks);
+    size = reader_file_size(&header);
+    if (view)
+        annex = kernel_view_pack(view, &annex_size);
+    outside.annex_offset = annex_size ? size : 0;
+    outside.annex_size = annex_size;
+    outside.command_alive = 0;
+    outside.command_pid = 0;
+    for (uint64_t offset = 0; offset < size; offset += PIECE)
+        if (!copy_piece(from, to, offset, buffer, PIECE))
+            return failure_set(failure, "%s", strerror(errno));
+    if (!write_at(to, &outside, sizeof outside, LEDGER_OUTSIDE_OFFSET) ||
+        (annex_size && !write_at(to, annex, annex_size, size)) ||
+        ftruncate(to, (off_t)(size + annex_size)) != 0)
+        return failure_set(failure, "%s", strerror(errno));
+    return true;
+}
