@@ -3,7 +3,6 @@
  *
  * Never allocates from libc and never calls a function that the shim wraps.
  */
-#define _GNU_SOURCE
 #include "kernel_view.h"
 
 #include <errno.h>

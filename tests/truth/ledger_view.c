@@ -3,7 +3,6 @@
  *
  * Deliberately not the reader of the command: two readers of one format check each other.
  */
-#define _GNU_SOURCE
 #include "ledger_view.h"
 
 #include <errno.h>

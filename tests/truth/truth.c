@@ -10,7 +10,6 @@
  * truth [--seed=N] [--ops=N] [--threads=N] [--every=N] [--raw=0] [--forks=0] [--verbose] LEDGER DIR
  * LEDGER "-": no ledger, the driver checks only its own model against the kernel.
  */
-#define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -1,0 +1,31 @@
+# every_promise_can_break.sh: a test that cannot fail is a bug. Runs each test on a shim that
+# breaks its promise (faults.txt) and demands that it fails, hanging included. With arguments:
+# only those faults.
+. "$(dirname "$0")/harness.sh"
+[[ -e $faulty ]] || fail "no faulty shim at $faulty"
+[[ $fault == '' ]] || fail "a fault within a fault"
+here=$(dirname "$0") bad='' count=0
+while IFS='|' read -r name tests breaks; do
+    name=${name// /}
+    [[ $name == '' || $name == \#* ]] && continue
+    [[ $# -gt 0 && " $* " != *" $name "* ]] && continue
+    # A fault that nobody wrote shows nothing: the name must be in the faulty shim.
+    if ! grep -aq "$name" "$faulty"; then
+        echo "$name: not in the faulty shim"
+        bad="$bad $name"
+        continue
+    fi
+    for test in $tests; do
+        got=0
+        BOXLEDGER_FAULT=$name BOXLEDGER_TEST_SECONDS=20 \
+            timeout -k 5 60 bash "$here/$test.sh" </dev/null >"$work/out" 2>&1 || got=$?
+        count=$((count + 1))
+        case $got in
+        0) echo "$name: $test does not notice ($breaks )" && bad="$bad $name:$test" ;;
+        77) echo "$name: $test skips: $(tail -1 "$work/out")" ;;
+        *) echo "$name: $test fails, as it should ($got)" ;;
+        esac
+    done
+done <"$here/faults.txt"
+[[ $count -gt 0 ]] || fail "no fault of that name"
+[[ $bad == '' ]] || fail "not noticed or missing:$bad"
