@@ -61,21 +61,20 @@ static uint64_t address_scramble(uintptr_t address)
 #define BP_AT_BP 61u
 #define BP_LOST 62u
 
-static bool layout_pack(const struct unwind_layout *layout, uint32_t *packed)
+static bool layout_pack(struct unwind_layout layout, uint32_t *packed)
 {
     uint32_t bp = 0;
 
-    if (layout->cfa % 8 || layout->cfa / 8 != (int16_t)((uint16_t)(layout->cfa / 8) << 2) >> 2 ||
-        (layout->more & ~0x38))
+    if (layout.cfa % 8 || layout.cfa < -(8 << 13) || layout.cfa >= 8 << 13 || (layout.more & ~7))
         return false;
-    switch (layout->bp_saved) {
+    switch (layout.bp_saved) {
     case UNWIND_AT_CFA:
-        if (layout->bp % 8 || layout->bp > -8 || layout->bp < -480)
+        if (layout.bp % 8 || layout.bp > -8 || layout.bp < -480)
             return false;
-        bp = (uint32_t)(-layout->bp / 8);
+        bp = (uint32_t)(-layout.bp / 8);
         break;
     case UNWIND_AT_BP:
-        if (layout->bp != 0)
+        if (layout.bp != 0)
             return false;
         bp = BP_AT_BP;
         break;
@@ -85,95 +84,98 @@ static bool layout_pack(const struct unwind_layout *layout, uint32_t *packed)
     default:
         break;
     }
-    *packed = layout->form | bp << 3 | (uint32_t)(layout->more / 8) << 9 |
-              ((uint32_t)(layout->cfa / 8) & 0x3fff) << 12;
+    *packed = layout.form | bp << 3 | (uint32_t)layout.more << 9 |
+              ((uint32_t)(layout.cfa / 8) & 0x3fff) << 12;
     return true;
 }
 
-static void layout_unpack(uint32_t packed, struct unwind_layout *layout)
+static inline struct unwind_layout layout_unpack(uint32_t packed)
 {
+    struct unwind_layout layout;
     uint32_t bp = packed >> 3 & 0x3f;
 
-    layout->form = packed & 7;
-    layout->more = (int32_t)(packed >> 9 & 7) * 8;
-    layout->cfa = ((int32_t)(packed << 6) >> 18) * 8;
-    layout->ra_saved = UNWIND_AT_CFA;
-    layout->ra = -8;
-    layout->bp = 0;
-    layout->bp_saved = UNWIND_SAME;
+    layout.form = packed & 7;
+    layout.more = (int8_t)(packed >> 9 & 7);
+    layout.cfa = ((int32_t)(packed << 6) >> 18) * 8;
+    layout.ra_saved = UNWIND_AT_CFA;
+    layout.ra = -8;
+    layout.bp = 0;
+    layout.bp_saved = UNWIND_SAME;
     if (bp == BP_AT_BP) {
-        layout->bp_saved = UNWIND_AT_BP;
+        layout.bp_saved = UNWIND_AT_BP;
     } else if (bp == BP_LOST) {
-        layout->bp_saved = UNWIND_LOST;
+        layout.bp_saved = UNWIND_LOST;
     } else if (bp != 0) {
-        layout->bp_saved = UNWIND_AT_CFA;
-        layout->bp = -8 * (int32_t)bp;
+        layout.bp_saved = UNWIND_AT_CFA;
+        layout.bp = -8 * (int32_t)bp;
     }
+    return layout;
 }
 _Static_assert(LAYOUT_BITS >= 26, "a packed layout has 26 bits");
 #else
 /* form:3, bp:2, ra:10, cfa/16:12. bp: 0 same, 1 just below the return address (as stp leaves
  * them), 2 lost. ra: 0 in the link register, else at CFA - 8 * that. */
-static bool layout_pack(const struct unwind_layout *layout, uint32_t *packed)
+static bool layout_pack(struct unwind_layout layout, uint32_t *packed)
 {
     uint32_t bp = 0, ra = 0;
 
-    if (layout->cfa % 16 || layout->cfa < 0 || layout->cfa >= 16 << 12 || layout->more != 0 ||
-        layout->bp_saved == UNWIND_AT_BP)
+    if (layout.cfa % 16 || layout.cfa < 0 || layout.cfa >= 16 << 12 || layout.more != 0 ||
+        layout.bp_saved == UNWIND_AT_BP)
         return false;
-    if (layout->ra_saved == UNWIND_AT_CFA) {
-        if (layout->ra % 8 || layout->ra > -8 || layout->ra < -8 * 1023)
+    if (layout.ra_saved == UNWIND_AT_CFA) {
+        if (layout.ra % 8 || layout.ra > -8 || layout.ra < -8 * 1023)
             return false;
-        ra = (uint32_t)(-layout->ra / 8);
+        ra = (uint32_t)(-layout.ra / 8);
     }
-    if (layout->bp_saved == UNWIND_AT_CFA) {
-        if (ra == 0 || layout->bp != layout->ra - 8)
+    if (layout.bp_saved == UNWIND_AT_CFA) {
+        if (ra == 0 || layout.bp != layout.ra - 8)
             return false;
         bp = 1;
-    } else if (layout->bp_saved == UNWIND_LOST) {
+    } else if (layout.bp_saved == UNWIND_LOST) {
         bp = 2;
     }
-    *packed = layout->form | bp << 3 | ra << 5 | (uint32_t)(layout->cfa / 16) << 15;
+    *packed = layout.form | bp << 3 | ra << 5 | (uint32_t)(layout.cfa / 16) << 15;
     return true;
 }
 
-static void layout_unpack(uint32_t packed, struct unwind_layout *layout)
+static inline struct unwind_layout layout_unpack(uint32_t packed)
 {
+    struct unwind_layout layout;
     uint32_t bp = packed >> 3 & 3, ra = packed >> 5 & 0x3ff;
 
-    layout->form = packed & 7;
-    layout->more = 0;
-    layout->cfa = (int32_t)(packed >> 15) * 16;
-    layout->ra_saved = ra ? UNWIND_AT_CFA : UNWIND_SAME;
-    layout->ra = -8 * (int32_t)ra;
-    layout->bp_saved = bp == 1 ? UNWIND_AT_CFA : bp == 2 ? UNWIND_LOST : UNWIND_SAME;
-    layout->bp = layout->ra - 8;
+    layout.form = packed & 7;
+    layout.more = 0;
+    layout.cfa = (int32_t)(packed >> 15) * 16;
+    layout.ra_saved = ra ? UNWIND_AT_CFA : UNWIND_SAME;
+    layout.ra = -8 * (int32_t)ra;
+    layout.bp_saved = bp == 1 ? UNWIND_AT_CFA : bp == 2 ? UNWIND_LOST : UNWIND_SAME;
+    layout.bp = layout.ra - 8;
+    return layout;
 }
 _Static_assert(LAYOUT_BITS >= 27, "a packed layout has 27 bits");
 #endif
 _Static_assert(UNWIND_OPAQUE <= 7, "forms have 3 bits");
 
-static inline bool layout_recall(uintptr_t address, struct unwind_layout *layout)
+/* The packed layout; 0: not remembered. */
+static inline uint32_t layout_recall(uintptr_t address)
 {
     uint64_t scrambled = address_scramble(address);
     _Atomic uint64_t *bucket = layouts[scrambled >> TAG_BITS];
 
     if (address & ~ADDRESS_MASK)
-        return false;
+        return 0;
     for (unsigned i = 0; i < BUCKET_WORDS; i++) {
         uint64_t word = atomic_load_explicit(&bucket[i], memory_order_relaxed);
 
-        if (((word ^ scrambled) & TAG_MASK) == 0 && word >> TAG_BITS != 0) {
-            layout_unpack((uint32_t)(word >> TAG_BITS), layout);
-            return true;
-        }
+        if (((word ^ scrambled) & TAG_MASK) == 0)
+            return (uint32_t)(word >> TAG_BITS); /* 0 if the word is free */
     }
-    return false;
+    return 0;
 }
 
 /* What is inserted while another thread drops all layouts may stay: it is of code that is on this
  * thread's stack, hence not of the code that went. */
-static void layout_remember(uintptr_t address, const struct unwind_layout *layout)
+static void layout_remember(uintptr_t address, struct unwind_layout layout)
 {
     uint64_t scrambled = address_scramble(address), word;
     _Atomic uint64_t *bucket = layouts[scrambled >> TAG_BITS];
@@ -209,13 +211,14 @@ static uintptr_t page_mask;
 /* process-global because it names the one thread whose stack glibc did not make */
 static uintptr_t main_thread_pointer;
 
-/* A thread's own stacks. Per thread because a stack is. hi is written before lo. */
-struct span {
-    uintptr_t lo, hi;
-};
-static __thread __attribute__((tls_model("initial-exec"))) struct span thread_stack;
-static __thread __attribute__((tls_model("initial-exec"))) struct span thread_altstack;
-static __thread __attribute__((tls_model("initial-exec"))) bool thread_looked;
+#define PER_THREAD static __thread __attribute__((tls_model("initial-exec")))
+
+/* thread-local because a stack is; hi is written before lo */
+PER_THREAD struct unwind_span thread_stack;
+/* thread-local because sigaltstack(2) sets it for its thread */
+PER_THREAD struct unwind_span thread_altstack;
+/* thread-local because it says that thread_stack is as good as it gets */
+PER_THREAD bool thread_looked;
 
 void unwind_note_altstack(uintptr_t start, uintptr_t end)
 {
@@ -258,8 +261,7 @@ static __attribute__((noinline)) READS_STACKS void thread_stack_find(void)
     }
 }
 
-/* The end of the stack that sp lies in; 0: a stack that nobody told us of. */
-static uintptr_t stack_top(uintptr_t sp)
+uintptr_t unwind_stack_top(uintptr_t sp)
 {
     if (sp >= main_lo && sp < main_hi)
         return main_hi;
@@ -279,7 +281,8 @@ struct walk {
     uintptr_t pc;
     uintptr_t sp;
     uintptr_t bp;
-    uintptr_t top; /* of the stack that sp is in; 0: unknown */
+    uintptr_t top;     /* of the stack that sp is in; 0: unknown */
+    uintptr_t entered; /* where the walk came onto that stack */
 #if defined(__aarch64__)
     uintptr_t lr; /* of an interrupted frame; else 0 */
 #endif
@@ -294,7 +297,8 @@ struct walk {
 
 static void walk_enter_stack(struct walk *w)
 {
-    w->top = stack_top(w->sp);
+    w->top = unwind_stack_top(w->sp);
+    w->entered = w->sp;
 }
 
 /* Reads a word of the live stack. On a stack whose bounds are not known, CFI alone says that a
@@ -397,32 +401,32 @@ static bool code_called_before(const struct unwind_code *code, uintptr_t pc)
 #define FORM_IMPLAUSIBLE 8 /* beside enum unwind_form: no return address */
 
 /* The layout of code not seen before. */
-static __attribute__((noinline)) unsigned layout_learn(const struct walk *w,
-                                                       struct unwind_layout *layout)
+static __attribute__((noinline)) struct unwind_layout layout_learn(const struct walk *w)
 {
-    struct unwind_code code;
+    struct unwind_layout layout = {.form = UNWIND_NONE};
+    bool keep;
+    const struct unwind_code *code = unwind_modules_find(walk_address(w), &keep);
 
-    layout->form = UNWIND_NONE;
-    if (!unwind_modules_find(walk_address(w), &code))
-        return UNWIND_NONE;
-    if (code_is_trampoline(&code, w)) {
-        memset(layout, 0, sizeof(*layout));
-        layout->form = UNWIND_SIGNAL;
-    } else if (!w->exact && !code_called_before(&code, w->pc)) {
-        return FORM_IMPLAUSIBLE;
-    } else {
-        (void)unwind_cfi_layout(&code.tables, walk_address(w), w->pc, layout);
-    }
-    if (w->settled && code.keep && layout->form != UNWIND_NONE)
+    if (!code)
+        return layout;
+    if (code_is_trampoline(code, w))
+        layout.form = UNWIND_SIGNAL;
+    else if (!w->exact && !code_called_before(code, w->pc))
+        layout.form = FORM_IMPLAUSIBLE;
+    else
+        layout = unwind_cfi_layout(&code->tables, walk_address(w), w->pc);
+    if (w->settled && keep && layout.form != UNWIND_NONE && layout.form != FORM_IMPLAUSIBLE)
         layout_remember(walk_address(w), layout);
-    return layout->form;
+    return layout;
 }
 
-static inline unsigned walk_layout(const struct walk *w, struct unwind_layout *layout)
+static inline struct unwind_layout walk_layout(const struct walk *w)
 {
-    if (LIKELY(w->settled && layout_recall(walk_address(w), layout)))
-        return layout->form;
-    return layout_learn(w, layout);
+    uint32_t packed = w->settled ? layout_recall(walk_address(w)) : 0;
+
+    if (LIKELY(packed != 0))
+        return layout_unpack(packed);
+    return layout_learn(w);
 }
 
 static inline uintptr_t strip_signature(uintptr_t address)
@@ -437,32 +441,31 @@ static inline uintptr_t strip_signature(uintptr_t address)
 #endif
 }
 
-static inline bool walk_cfa(const struct walk *w, const struct unwind_layout *layout,
-                            uintptr_t *cfa)
+static inline bool walk_cfa(const struct walk *w, struct unwind_layout layout, uintptr_t *cfa)
 {
     uintptr_t base = w->sp;
 
-    if (layout->form == UNWIND_CFA_BP || layout->form == UNWIND_CFA_AT_BP) {
+    if (layout.form == UNWIND_CFA_BP || layout.form == UNWIND_CFA_AT_BP) {
         if (!w->bp_known)
             return false;
         base = w->bp;
     }
-    base += (uintptr_t)(intptr_t)layout->cfa;
-    if (layout->form >= UNWIND_CFA_AT_SP) {
+    base += (uintptr_t)(intptr_t)layout.cfa;
+    if (layout.form >= UNWIND_CFA_AT_SP) {
         if (!walk_read(w, base, &base))
             return false;
-        base += (uintptr_t)(intptr_t)layout->more;
+        base += (uintptr_t)(intptr_t)layout.more * 8;
     }
     *cfa = base;
 #if defined(__aarch64__)
-    if (layout->ra_saved == UNWIND_SAME) /* a leaf need not have a frame */
+    if (layout.ra_saved == UNWIND_SAME) /* a leaf need not have a frame */
         return base >= w->sp;
 #endif
     return base > w->sp;
 }
 
 /* Steps out of a frame. False: a value needed is not known, or cannot be true. */
-static inline bool walk_step(struct walk *w, const struct unwind_layout *layout)
+static inline bool walk_step(struct walk *w, struct unwind_layout layout)
 {
     uintptr_t cfa, ra, bp = w->bp;
     bool bp_known = w->bp_known;
@@ -471,8 +474,8 @@ static inline bool walk_step(struct walk *w, const struct unwind_layout *layout)
         return false;
 #if defined(__aarch64__)
     ra = w->lr;
-    if (layout->ra_saved == UNWIND_AT_CFA) {
-        if (!walk_read(w, cfa + (uintptr_t)(intptr_t)layout->ra, &ra))
+    if (layout.ra_saved == UNWIND_AT_CFA) {
+        if (!walk_read(w, cfa + (uintptr_t)(intptr_t)layout.ra, &ra))
             return false;
     } else if (!w->exact) {
         return false; /* the link register of a frame that called on holds something else */
@@ -482,12 +485,12 @@ static inline bool walk_step(struct walk *w, const struct unwind_layout *layout)
     if (!walk_read(w, cfa - 8, &ra))
         return false;
 #endif
-    switch (layout->bp_saved) {
+    switch (layout.bp_saved) {
     case UNWIND_AT_CFA:
-        bp_known = walk_read(w, cfa + (uintptr_t)(intptr_t)layout->bp, &bp);
+        bp_known = walk_read(w, cfa + (uintptr_t)(intptr_t)layout.bp, &bp);
         break;
     case UNWIND_AT_BP:
-        bp_known = bp_known && walk_read(w, w->bp + (uintptr_t)(intptr_t)layout->bp, &bp);
+        bp_known = bp_known && walk_read(w, w->bp + (uintptr_t)(intptr_t)layout.bp, &bp);
         break;
     case UNWIND_LOST:
         bp_known = false;
@@ -538,11 +541,12 @@ static __attribute__((noinline)) READS_STACKS bool walk_step_signal(struct walk 
 /* Steps out of a frame that takes all registers to follow. */
 static __attribute__((noinline)) bool walk_step_opaque(struct walk *w)
 {
+#if defined(HAVE_LIBUNWIND) && defined(__x86_64__)
     struct unwind_registers frame = {w->pc, w->sp, w->bp};
+    /* Of an unknown stack, what is live and the rest of its last page. */
+    struct unwind_span stack = {w->entered, w->top ? w->top : ((w->sp - 8) | page_mask) + 1};
 
-    if (!w->may_call || !unwind_libunwind_step(&frame, w->top))
-        return false;
-    if (frame.sp <= w->sp)
+    if (!w->may_call || !unwind_libunwind_step(&frame, &stack))
         return false;
     w->pc = frame.pc;
     w->sp = frame.sp;
@@ -550,17 +554,21 @@ static __attribute__((noinline)) bool walk_step_opaque(struct walk *w)
     w->bp_known = true;
     w->exact = false;
     return true;
+#else
+    (void)w;
+    return false;
+#endif
 }
 
 /* Steps on by whatever form the layout has. */
-static inline bool walk_on(struct walk *w, const struct unwind_layout *layout, unsigned *flags)
+static inline bool walk_on(struct walk *w, struct unwind_layout layout, unsigned *flags)
 {
-    if (LIKELY(layout->form >= UNWIND_CFA_SP && layout->form <= UNWIND_CFA_AT_BP)) {
+    if (LIKELY(layout.form >= UNWIND_CFA_SP && layout.form <= UNWIND_CFA_AT_BP)) {
         if (LIKELY(walk_step(w, layout)))
             return true;
         return !w->bp_known && walk_step_opaque(w);
     }
-    if (layout->form == UNWIND_SIGNAL) {
+    if (layout.form == UNWIND_SIGNAL) {
         *flags |= LEDGER_STACK_SIGNAL;
         return walk_step_signal(w);
     }
@@ -571,12 +579,12 @@ static READS_STACKS unsigned stack_walk(struct walk *w, uint64_t *frames, unsign
                                         unsigned *flags)
 {
     struct unwind_layout layout;
-    unsigned n = 0, form;
+    unsigned n = 0;
     bool vouched = true; /* the CFI that led here holds at a call, not just anywhere */
 
     for (;;) {
-        form = walk_layout(w, &layout);
-        if (n > 0 && (form == FORM_IMPLAUSIBLE || (form == UNWIND_NONE && !vouched) ||
+        layout = walk_layout(w);
+        if (n > 0 && (layout.form == FORM_IMPLAUSIBLE || (layout.form == UNWIND_NONE && !vouched) ||
                       w->pc <= page_mask || (w->pc & ~ADDRESS_MASK))) {
             *flags |= LEDGER_STACK_TRUNCATED;
             return n;
@@ -586,10 +594,11 @@ static READS_STACKS unsigned stack_walk(struct walk *w, uint64_t *frames, unsign
             return n;
         }
         frames[n++] = w->pc | (w->exact ? LEDGER_FRAME_EXACT : 0);
-        if (form == UNWIND_END)
+        if (layout.form == UNWIND_END)
             return n;
         vouched = !w->exact;
-        if (form == UNWIND_NONE || form == FORM_IMPLAUSIBLE || !walk_on(w, &layout, flags)) {
+        if (layout.form == UNWIND_NONE || layout.form == FORM_IMPLAUSIBLE ||
+            !walk_on(w, layout, flags)) {
             *flags |= LEDGER_STACK_TRUNCATED;
             return n;
         }
@@ -631,5 +640,11 @@ void unwind_init(uintptr_t stack_end)
     main_hi = (stack_end + sizeof(uintptr_t)) & ~(sizeof(uintptr_t) - 1);
     main_lo = main_hi - reach;
     unwind_modules_init();
-    unwind_libunwind_init();
 }
+
+#if !defined(HAVE_LIBUNWIND) || !defined(__x86_64__)
+bool unwind_use_libunwind(void)
+{
+    return false;
+}
+#endif

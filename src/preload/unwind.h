@@ -24,6 +24,10 @@ struct unwind_start {
  * `stack_end` is an address at or above the outermost frame of the main thread. */
 void unwind_init(uintptr_t stack_end);
 
+/* In the constructor only, after unwind_init(): switches layer 3 on. It loads libunwind's shared
+ * object, privately: 16 VMAs and 0.2 ms, hence an option. False: it is not to be had. */
+bool unwind_use_libunwind(void);
+
 /* Writes up to `max` frames, innermost first, return addresses with LEDGER_FRAME_EXACT or'ed into
  * those a signal interrupted. Returns how many (at least 1: start->pc), and LEDGER_STACK_* in
  * *flags. Never faults, never returns a wrong frame: where it cannot know, it stops and says
@@ -69,5 +73,9 @@ struct unwind_module {
 };
 typedef void (*unwind_module_sink)(const struct unwind_module *module, uint32_t *record);
 void unwind_set_module_sink(unwind_module_sink sink);
+
+/* In a forked child that has one thread and a ledger of its own: tells the sink of all modules
+ * anew. */
+void unwind_report_modules_again(void);
 
 #endif

@@ -149,6 +149,8 @@ enum rule {
     RULE_AT_CFA,     /* saved at CFA + value */
     RULE_EXPRESSION, /* saved at the address that the expression at base + value gives */
     RULE_OTHER,      /* anything else: another register, a value */
+    ROW_NONE,        /* as a row's cfa_rule: there is no row for the address */
+    ROW_OPAQUE,      /* likewise: there is, but it takes more than a row of ours */
 };
 
 /* A row of the table, as far as layouts go. */
@@ -161,12 +163,14 @@ struct row {
     int32_t bp;
     int32_t ra;
 };
+_Static_assert(sizeof(struct row) == 16, "returned in registers: stack is scarce");
 
 /* Rows that DW_CFA_remember_state may stack up. Compilers nest them once; deeper is opaque, since
  * this lies on the program's stack. */
 #define ROWS_REMEMBERED 2
 
 struct program {
+    struct cursor code;
     const uint8_t *base; /* expressions are remembered as offsets from here */
     uintptr_t address;   /* whose row is wanted */
     uintptr_t location;  /* of the row being built */
@@ -176,6 +180,7 @@ struct program {
     struct row initial;
     uint8_t depth;
     uint8_t pointer_encoding;
+    bool has_size; /* FDEs carry the size of their augmentation */
     bool is_signal_frame;
     bool opaque;                            /* met something that only a full interpreter follows */
     struct row remembered[ROWS_REMEMBERED]; /* the first `depth`; the last member: not cleared */
@@ -227,13 +232,26 @@ static void program_set_cfa(struct program *p, uint64_t reg, int32_t offset)
 }
 
 /* The expression at the cursor (its length first), as an offset from the base; skips it. */
-static int32_t program_expression(struct program *p, struct cursor *c)
+static int32_t program_expression(struct program *p)
 {
-    int32_t offset = program_offset(p, c->at - p->base);
-    uint64_t length = read_uleb(c);
+    int32_t offset = program_offset(p, p->code.at - p->base);
+    uint64_t length = read_uleb(&p->code);
 
-    skip_bytes(c, length);
+    skip_bytes(&p->code, length);
     return offset;
+}
+
+/* A new row begins at `location`. If that is past the wanted address, the last row was it. */
+static void program_go_to(struct program *p, uintptr_t location)
+{
+    p->location = location;
+    if (location > p->address)
+        p->code.at = p->code.end;
+}
+
+static void program_advance(struct program *p, uint64_t factored)
+{
+    program_go_to(p, p->location + factored * p->code_align);
 }
 
 static void program_remember(struct program *p)
@@ -245,23 +263,23 @@ static void program_remember(struct program *p)
     p->remembered[p->depth++] = p->row;
 }
 
-static void program_recall(struct program *p, struct cursor *c)
+static void program_recall(struct program *p)
 {
     if (p->depth == 0)
-        c->bad = true;
+        p->code.bad = true;
     else
         p->row = p->remembered[--p->depth];
 }
 
 /* The instructions whose operand sits in their low six bits. True if `op` was one. */
-static bool program_run_short(struct program *p, struct cursor *c, uint8_t op)
+static bool program_run_short(struct program *p, uint8_t op)
 {
     switch (op & 0xc0) {
     case 0x40: /* DW_CFA_advance_loc */
-        p->location += (op & 0x3f) * p->code_align;
+        program_advance(p, (op & 0x3f));
         return true;
     case 0x80: /* DW_CFA_offset */
-        program_set(p, op & 0x3f, RULE_AT_CFA, program_factored(p, (int64_t)read_uleb(c)));
+        program_set(p, op & 0x3f, RULE_AT_CFA, program_factored(p, (int64_t)read_uleb(&p->code)));
         return true;
     case 0xc0: /* DW_CFA_restore */
         program_restore(p, op & 0x3f);
@@ -272,17 +290,17 @@ static bool program_run_short(struct program *p, struct cursor *c, uint8_t op)
 }
 
 /* Instructions that name a register and say where it is saved. True if `op` was one. */
-static bool program_run_register(struct program *p, struct cursor *c, uint8_t op)
+static bool program_run_register(struct program *p, uint8_t op)
 {
     uint64_t reg;
 
     if (!((op >= 0x05 && op <= 0x09) || op == 0x10 || op == 0x11 || (op >= 0x14 && op <= 0x16) ||
           op == 0x2f))
         return false;
-    reg = read_uleb(c);
+    reg = read_uleb(&p->code);
     switch (op) {
     case 0x05: /* DW_CFA_offset_extended */
-        program_set(p, reg, RULE_AT_CFA, program_factored(p, (int64_t)read_uleb(c)));
+        program_set(p, reg, RULE_AT_CFA, program_factored(p, (int64_t)read_uleb(&p->code)));
         break;
     case 0x06: /* DW_CFA_restore_extended */
         program_restore(p, reg);
@@ -294,51 +312,51 @@ static bool program_run_register(struct program *p, struct cursor *c, uint8_t op
         program_set(p, reg, RULE_SAME, 0);
         break;
     case 0x11: /* DW_CFA_offset_extended_sf */
-        program_set(p, reg, RULE_AT_CFA, program_factored(p, read_sleb(c)));
+        program_set(p, reg, RULE_AT_CFA, program_factored(p, read_sleb(&p->code)));
         break;
     case 0x10: /* DW_CFA_expression */
-        program_set(p, reg, RULE_EXPRESSION, program_expression(p, c));
+        program_set(p, reg, RULE_EXPRESSION, program_expression(p));
         break;
     case 0x16: /* DW_CFA_val_expression */
-        (void)program_expression(p, c);
+        (void)program_expression(p);
         program_set(p, reg, RULE_OTHER, 0);
         break;
     case 0x2f: /* DW_CFA_GNU_negative_offset_extended */
-        program_set(p, reg, RULE_AT_CFA, program_factored(p, -(int64_t)read_uleb(c)));
+        program_set(p, reg, RULE_AT_CFA, program_factored(p, -(int64_t)read_uleb(&p->code)));
         break;
     default: /* DW_CFA_register, DW_CFA_val_offset, DW_CFA_val_offset_sf: one operand more */
-        (void)read_uleb(c);
+        (void)read_uleb(&p->code);
         program_set(p, reg, RULE_OTHER, 0);
         break;
     }
     return true;
 }
 
-static void program_run_cfa(struct program *p, struct cursor *c, uint8_t op)
+static void program_run_cfa(struct program *p, uint8_t op)
 {
     uint64_t reg;
 
     switch (op) {
     case 0x0c: /* DW_CFA_def_cfa */
-        reg = read_uleb(c);
-        program_set_cfa(p, reg, program_offset(p, (int64_t)read_uleb(c)));
+        reg = read_uleb(&p->code);
+        program_set_cfa(p, reg, program_offset(p, (int64_t)read_uleb(&p->code)));
         break;
     case 0x12: /* DW_CFA_def_cfa_sf */
-        reg = read_uleb(c);
-        program_set_cfa(p, reg, program_factored(p, read_sleb(c)));
+        reg = read_uleb(&p->code);
+        program_set_cfa(p, reg, program_factored(p, read_sleb(&p->code)));
         break;
     case 0x0d: /* DW_CFA_def_cfa_register */
-        program_set_cfa(p, read_uleb(c), p->row.cfa);
+        program_set_cfa(p, read_uleb(&p->code), p->row.cfa);
         break;
     case 0x0e: /* DW_CFA_def_cfa_offset */
-        p->row.cfa = program_offset(p, (int64_t)read_uleb(c));
+        p->row.cfa = program_offset(p, (int64_t)read_uleb(&p->code));
         break;
     case 0x13: /* DW_CFA_def_cfa_offset_sf */
-        p->row.cfa = program_factored(p, read_sleb(c));
+        p->row.cfa = program_factored(p, read_sleb(&p->code));
         break;
     case 0x0f: /* DW_CFA_def_cfa_expression */
         p->row.cfa_rule = RULE_EXPRESSION;
-        p->row.cfa = program_expression(p, c);
+        p->row.cfa = program_expression(p);
         break;
     default: /* new since this was written: what follows cannot be told apart */
         p->opaque = true;
@@ -346,32 +364,32 @@ static void program_run_cfa(struct program *p, struct cursor *c, uint8_t op)
     }
 }
 
-static void program_run_one(struct program *p, struct cursor *c)
+static void program_run_one(struct program *p)
 {
-    uint8_t op = read_u8(c);
+    uint8_t op = read_u8(&p->code);
 
-    if (program_run_short(p, c, op) || program_run_register(p, c, op))
+    if (program_run_short(p, op) || program_run_register(p, op))
         return;
     switch (op) {
     case 0x00: /* DW_CFA_nop */
         break;
     case 0x01: /* DW_CFA_set_loc */
-        p->location = read_encoded(c, p->pointer_encoding);
+        program_go_to(p, read_encoded(&p->code, p->pointer_encoding));
         break;
     case 0x02: /* DW_CFA_advance_loc1, 2, 4 */
-        p->location += read_u8(c) * p->code_align;
+        program_advance(p, read_u8(&p->code));
         break;
     case 0x03:
-        p->location += read_bytes(c, 2) * p->code_align;
+        program_advance(p, read_bytes(&p->code, 2));
         break;
     case 0x04:
-        p->location += read_bytes(c, 4) * p->code_align;
+        program_advance(p, read_bytes(&p->code, 4));
         break;
     case 0x0a:
         program_remember(p);
         break;
     case 0x0b:
-        program_recall(p, c);
+        program_recall(p);
         break;
     case 0x2d: /* DW_CFA_AARCH64_negate_ra_state: return addresses are stripped in any case */
 #if defined(__x86_64__)
@@ -379,28 +397,19 @@ static void program_run_one(struct program *p, struct cursor *c)
 #endif
         break;
     case 0x2e: /* DW_CFA_GNU_args_size: matters to exceptions only */
-        (void)read_uleb(c);
+        (void)read_uleb(&p->code);
         break;
     default:
-        program_run_cfa(p, c, op);
+        program_run_cfa(p, op);
         break;
     }
 }
 
-/* Runs until the row after the wanted one begins. */
-static void program_run(struct program *p, struct cursor *c)
+/* Runs to the end, or until the row after the wanted one would begin. */
+static __attribute__((noinline)) void program_run(struct program *p)
 {
-    struct row before;
-
-    while (!c->bad && !p->opaque && c->at < c->end) {
-        uintptr_t location = p->location;
-        before = p->row;
-        program_run_one(p, c);
-        if (p->location != location && p->location > p->address) {
-            p->row = before;
-            return;
-        }
-    }
+    while (!p->code.bad && !p->opaque && p->code.at < p->code.end)
+        program_run_one(p);
 }
 
 /* A DWARF expression's value, as far as it can be known without the registers' values. */
@@ -637,8 +646,8 @@ static bool layout_set_cfa(struct unwind_layout *layout, const struct row *row,
     else
         layout->form = value.reg == REG_SP ? UNWIND_CFA_AT_SP : UNWIND_CFA_AT_BP;
     layout->cfa = (int32_t)value.value;
-    layout->more = value.more;
-    return true;
+    layout->more = (int8_t)(value.more / 8);
+    return layout->more * 8 == value.more;
 }
 
 /* A register saved where we do not look is lost, which is not yet the end. */
@@ -669,28 +678,34 @@ static void layout_set_bp(struct unwind_layout *layout, const struct row *row,
     layout->bp_saved = UNWIND_LOST;
 }
 
-static enum unwind_form layout_from_row(struct unwind_layout *layout, const struct row *row,
-                                        const struct unwind_tables *tables, uintptr_t ip)
+static bool layout_set_ra(struct unwind_layout *layout, const struct row *row)
 {
-    if (row->ra_rule == RULE_UNDEFINED)
-        return UNWIND_END;
     layout->ra = row->ra;
-    if (row->ra_rule == RULE_AT_CFA)
-        layout->ra_saved = UNWIND_AT_CFA;
-#if defined(__aarch64__)
-    else if (row->ra_rule == RULE_SAME)
-        layout->ra_saved = UNWIND_SAME;
-#endif
-    else
-        return UNWIND_OPAQUE;
+    layout->ra_saved = UNWIND_AT_CFA;
 #if defined(__x86_64__)
-    if (layout->ra != -8) /* a call put it there, whatever else is said */
-        return UNWIND_OPAQUE;
+    return row->ra_rule == RULE_AT_CFA && row->ra == -8; /* where a call puts it */
+#else
+    if (row->ra_rule == RULE_SAME)
+        layout->ra_saved = UNWIND_SAME;
+    return row->ra_rule == RULE_AT_CFA || row->ra_rule == RULE_SAME;
 #endif
-    if (!layout_set_cfa(layout, row, tables, ip))
-        return UNWIND_OPAQUE;
-    layout_set_bp(layout, row, tables, ip);
-    return (enum unwind_form)layout->form;
+}
+
+static __attribute__((noinline)) struct unwind_layout
+layout_from_row(struct row row, const struct unwind_tables *tables, uintptr_t ip)
+{
+    struct unwind_layout layout = {.form = UNWIND_NONE};
+
+    if (row.cfa_rule == ROW_NONE)
+        return layout;
+    if (row.cfa_rule != ROW_OPAQUE && row.ra_rule == RULE_UNDEFINED)
+        layout.form = UNWIND_END;
+    else if (row.cfa_rule == ROW_OPAQUE || !layout_set_ra(&layout, &row) ||
+             !layout_set_cfa(&layout, &row, tables, ip))
+        layout.form = UNWIND_OPAQUE;
+    else
+        layout_set_bp(&layout, &row, tables, ip);
+    return layout;
 }
 
 /* An entry's body; `entry` is the address of its length word. */
@@ -742,78 +757,89 @@ static bool cie_augmentation(struct program *p, struct cursor *c, const char *le
     return true;
 }
 
-/* Reads a CIE and runs its initial instructions. `*has_size`: FDEs carry an augmentation size. */
-static __attribute__((noinline)) bool
-cie_read(struct program *p, const struct unwind_tables *tables, uintptr_t entry, bool *has_size)
+/* Reads the CIE that p->code is at the body of, up to its initial instructions. */
+static inline bool cie_read(struct program *p)
 {
-    struct cursor c = entry_open(tables, entry);
+    struct cursor *c = &p->code;
     const char *letters;
+    const uint8_t *after;
+    uint64_t size;
     uint8_t version;
 
-    if (read_u32(&c) != 0) /* CIE id */
+    if (read_u32(c) != 0) /* CIE id */
         return false;
-    version = read_u8(&c);
+    version = read_u8(c);
     if (version != 1 && version != 3 && version != 4)
         return false;
-    letters = (const char *)c.at;
-    while (read_u8(&c) != 0) {
+    letters = (const char *)c->at;
+    while (read_u8(c) != 0) {
     }
-    if (version == 4 && (read_u8(&c) != sizeof(void *) || read_u8(&c) != 0))
-        return false;                        /* address size, segment size */
-    p->code_align = (uint32_t)read_uleb(&c); /* 1 or 4, and -8: no compiler writes others */
-    p->data_align = (int32_t)read_sleb(&c);
-    if ((version == 1 ? read_u8(&c) : read_uleb(&c)) != REG_RA || c.bad)
+    if (version == 4 && (read_u8(c) != sizeof(void *) || read_u8(c) != 0))
+        return false;                       /* address size, segment size */
+    p->code_align = (uint32_t)read_uleb(c); /* 1 or 4, and -8: no compiler writes others */
+    p->data_align = (int32_t)read_sleb(c);
+    if ((version == 1 ? read_u8(c) : read_uleb(c)) != REG_RA || c->bad)
         return false;
-    *has_size = letters[0] == 'z';
-    if (*has_size) {
-        uint64_t size = read_uleb(&c);
-        const uint8_t *program = c.at;
-
-        if (c.bad || size > (uint64_t)(c.end - c.at) || !cie_augmentation(p, &c, letters + 1))
-            return false;
-        c.at = program + size;
-    } else if (letters[0] != '\0') {
+    p->has_size = letters[0] == 'z';
+    if (!p->has_size)
+        return letters[0] == '\0';
+    size = read_uleb(c);
+    if (c->bad || size > (uint64_t)(c->end - c->at))
         return false;
-    }
-    program_run(p, &c);
-    p->initial = p->row;
-    return !c.bad;
+    after = c->at + size;
+    if (!cie_augmentation(p, c, letters + 1))
+        return false;
+    c->at = after;
+    return !c->bad;
 }
 
-/* The row in force at `address` in the FDE at `entry`. UNWIND_NONE: it does not cover it;
- * UNWIND_OPAQUE: more than a row of ours is needed; else anything but these. */
-static __attribute__((noinline)) enum unwind_form
-fde_row(const struct unwind_tables *tables, uintptr_t entry, uintptr_t address, struct row *row)
+/* The row in force at `address` in the FDE at `entry`, if that covers it. */
+static __attribute__((noinline)) struct row fde_row(const struct unwind_tables *tables,
+                                                    uintptr_t entry, uintptr_t address)
 {
-    struct cursor c = entry_open(tables, entry);
-    uintptr_t cie = (uintptr_t)c.at;
     struct program p;
+    uintptr_t cie;
     uint64_t size;
-    bool has_size;
 
-    cie -= read_u32(&c);
     memset(&p, 0, offsetof(struct program, remembered));
     p.base = (const uint8_t *)tables->lo;
-    p.address = UINTPTR_MAX; /* the initial instructions hold throughout */
+    p.address = UINTPTR_MAX; /* the CIE's instructions hold throughout */
+    p.code = entry_open(tables, entry);
+    cie = (uintptr_t)p.code.at;
+    cie -= read_u32(&p.code);
+    if (p.code.bad)
+        goto none;
+    p.code = entry_open(tables, cie);
     p.row.cfa_rule = RULE_OTHER;
-    if (c.bad || !cie_read(&p, tables, cie, &has_size))
-        return UNWIND_NONE;
-    p.location = read_encoded(&c, p.pointer_encoding);
-    size = read_format(&c, p.pointer_encoding & PE_FORMAT);
-    if (c.bad || address < p.location || address - p.location >= size)
-        return UNWIND_NONE;
-    if (has_size)
-        skip_bytes(&c, read_uleb(&c));
+    if (!cie_read(&p))
+        goto none;
+    program_run(&p);
+    if (p.code.bad)
+        goto none;
+    p.initial = p.row;
+    p.code = entry_open(tables, entry);
+    skip_bytes(&p.code, sizeof(uint32_t));
+    p.location = read_encoded(&p.code, p.pointer_encoding);
+    size = read_format(&p.code, p.pointer_encoding & PE_FORMAT);
+    if (p.code.bad || address < p.location || address - p.location >= size)
+        goto none;
+    if (p.has_size)
+        skip_bytes(&p.code, read_uleb(&p.code));
     p.address = address;
-    program_run(&p, &c);
-    if (c.bad)
-        return UNWIND_NONE;
-    *row = p.row;
-    return p.opaque || p.is_signal_frame ? UNWIND_OPAQUE : UNWIND_CFA_SP;
+    program_run(&p);
+    if (p.code.bad)
+        goto none;
+    if (p.opaque || p.is_signal_frame)
+        p.row.cfa_rule = ROW_OPAQUE;
+    return p.row;
+none:
+    p.row.cfa_rule = ROW_NONE;
+    return p.row;
 }
 
 /* The last entry of the search table that starts at or before `address`; 0: none. */
-static uintptr_t hdr_search(const struct unwind_tables *tables, uintptr_t address)
+static __attribute__((noinline)) uintptr_t hdr_search(const struct unwind_tables *tables,
+                                                      uintptr_t address)
 {
     struct cursor c = {(const uint8_t *)tables->hdr, (const uint8_t *)tables->hi, false};
     uint32_t encodings = read_u32(&c), low, high;
@@ -844,20 +870,15 @@ static uintptr_t hdr_search(const struct unwind_tables *tables, uintptr_t addres
     return tables->hdr + (uintptr_t)(intptr_t)entry[1];
 }
 
-enum unwind_form unwind_cfi_layout(const struct unwind_tables *tables, uintptr_t address,
-                                   uintptr_t ip, struct unwind_layout *layout)
+struct unwind_layout unwind_cfi_layout(const struct unwind_tables *tables, uintptr_t address,
+                                       uintptr_t ip)
 {
-    enum unwind_form form = UNWIND_NONE;
+    struct row row = {.cfa_rule = ROW_NONE};
     uintptr_t entry = 0;
-    struct row row;
 
-    memset(layout, 0, sizeof(*layout));
     if (tables->hdr >= tables->lo && tables->hdr < tables->hi)
         entry = hdr_search(tables, address);
     if (entry)
-        form = fde_row(tables, entry, address, &row);
-    if (form != UNWIND_NONE && form != UNWIND_OPAQUE)
-        form = layout_from_row(layout, &row, tables, ip);
-    layout->form = (uint8_t)form;
-    return form;
+        row = fde_row(tables, entry, address);
+    return layout_from_row(row, tables, ip);
 }

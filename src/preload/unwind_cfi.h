@@ -33,11 +33,12 @@ struct unwind_layout {
     uint8_t form;     /* enum unwind_form */
     uint8_t bp_saved; /* enum unwind_saved */
     uint8_t ra_saved; /* UNWIND_AT_CFA, or UNWIND_SAME: in the link register (aarch64) */
+    int8_t more;      /* in words */
     int32_t cfa;
-    int32_t more;
     int32_t bp;
     int32_t ra;
 };
+_Static_assert(sizeof(struct unwind_layout) == 16, "returned in registers: stack is scarce");
 
 /* Where a module keeps its tables. Everything is read within [lo, hi) only. */
 struct unwind_tables {
@@ -47,9 +48,9 @@ struct unwind_tables {
 };
 
 /* The layout in force at `address`: the interrupted instruction, or a return address less 1.
- * `ip` is what DWARF expressions see as the instruction pointer. Fills `layout` and returns its
- * form; for UNWIND_NONE and UNWIND_OPAQUE the rest of it means nothing. */
-enum unwind_form unwind_cfi_layout(const struct unwind_tables *tables, uintptr_t address,
-                                   uintptr_t ip, struct unwind_layout *layout);
+ * `ip` is what DWARF expressions see as the instruction pointer. Of UNWIND_NONE, UNWIND_END and
+ * UNWIND_OPAQUE the rest means nothing. */
+struct unwind_layout unwind_cfi_layout(const struct unwind_tables *tables, uintptr_t address,
+                                       uintptr_t ip);
 
 #endif

@@ -1,5 +1,7 @@
 /*
  * unwind_libunwind.h: one step over a frame that the stepper cannot express.
+ *
+ * Off until unwind_use_libunwind() (unwind.h), and where libunwind is not for this machine.
  */
 #ifndef BOXLEDGER_PRELOAD_UNWIND_LIBUNWIND_H
 #define BOXLEDGER_PRELOAD_UNWIND_LIBUNWIND_H
@@ -7,30 +9,25 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* What the caller of a frame looks like. */
+/* What is known of a frame. */
 struct unwind_registers {
     uintptr_t pc;
     uintptr_t sp;
     uintptr_t bp;
 };
 
-#ifdef HAVE_LIBUNWIND
-void unwind_libunwind_init(void);
+/* A part of a stack: [lo, hi). */
+struct unwind_span {
+    uintptr_t lo, hi;
+};
 
 /* Walks from here to the frame with this pc and sp, with all registers, and over it. False, and
- * `frame` untouched: not to be had, or not for certain. Makes system calls (signals are blocked
- * meanwhile); uses a stack of its own; one thread at a time, the others get false. */
-bool unwind_libunwind_step(struct unwind_registers *frame, uintptr_t top);
-#else
-static inline void unwind_libunwind_init(void)
-{
-}
-static inline bool unwind_libunwind_step(struct unwind_registers *frame, uintptr_t top)
-{
-    (void)frame;
-    (void)top;
-    return false;
-}
-#endif
+ * `frame` untouched: not to be had, or not for certain. `stack` is what may be read of the stack
+ * that the frame is on; that of the caller may be, in any case. Makes system calls (signals are
+ * blocked meanwhile); uses a stack of its own; one thread at a time, the others get false. */
+bool unwind_libunwind_step(struct unwind_registers *frame, const struct unwind_span *stack);
+
+/* unwind.c: the end of the calling thread's stack that `sp` lies in; 0: unknown. */
+uintptr_t unwind_stack_top(uintptr_t sp);
 
 #endif

@@ -71,6 +71,7 @@ struct module {
     uint32_t generation; /* it was seen first in */
     uint16_t reports;    /* tries at the sink */
     uint8_t state;       /* enum module_state */
+    bool fleeting;       /* libc may unload it by itself, past any wrapper */
     struct unwind_code code;
 };
 
@@ -291,7 +292,7 @@ static bool object_find_in_list(uintptr_t address, struct object *object)
 }
 
 /* The object that `address` lies in now. */
-static bool object_find(uintptr_t address, struct object *object)
+static __attribute__((noinline)) bool object_find(uintptr_t address, struct object *object)
 {
     struct found_object found;
 
@@ -416,7 +417,7 @@ static struct module *module_add(const struct object *object, const struct heade
     m->object = *object;
     m->bias = headers->bias;
     m->code = *code;
-    m->code.keep = !path_is_fleeting(object_path(object));
+    m->fleeting = path_is_fleeting(object_path(object));
     m->identity = object_identity(object, headers, code);
     m->generation = atomic_load_explicit(&modules_generation, memory_order_relaxed);
     m->record = 0;
@@ -441,8 +442,9 @@ static struct module *module_at(const struct object *object)
 }
 
 /* Under the lock: makes sure that the slot at object's start is that object's, and reported. */
-static struct module *module_make_sure(struct module *m, const struct object *object)
+static __attribute__((noinline)) struct module *module_make_sure(const struct object *object)
 {
+    struct module *m = module_at(object);
     struct headers headers;
     struct unwind_code code;
 
@@ -465,43 +467,42 @@ static struct module *module_make_sure(struct module *m, const struct object *ob
     return m;
 }
 
-/* Copies a slot's facts if it is `object`'s and nobody is writing it. */
-static bool module_copy(struct module *m, const struct object *object, struct unwind_code *code,
-                        bool *settled)
+/* Whether the slot is `object`'s, for certain. If it is, it stays so: see the file's comment. */
+static bool module_is(struct module *m, const struct object *object)
 {
     uint32_t sequence = atomic_load_explicit(&m->sequence, memory_order_acquire);
-    bool fits = m->state == MODULE_LIVE && same_object(&m->object, object);
+    bool is = m->state == MODULE_LIVE && same_object(&m->object, object);
 
-    *code = m->code;
-    *settled = m->record != 0 || !module_sink || m->reports >= REPORTS_MAX;
     atomic_thread_fence(memory_order_acquire);
-    return fits && !(sequence & 1) &&
+    return is && !(sequence & 1) &&
            atomic_load_explicit(&m->sequence, memory_order_relaxed) == sequence;
 }
 
-bool unwind_modules_find(uintptr_t address, struct unwind_code *code)
+static bool module_needs_report(const struct module *m)
+{
+    return m->record == 0 && module_sink && m->reports < REPORTS_MAX;
+}
+
+const struct unwind_code *unwind_modules_find(uintptr_t address, bool *keep)
 {
     struct object object;
     struct module *m;
-    bool settled = false, known;
 
+    *keep = false;
     if (!object_find(address, &object))
-        return false;
+        return NULL;
     m = module_at(&object);
-    known = m && module_copy(m, &object, code, &settled);
-    if (known && settled)
-        return true;
-    if (!modules_try_lock()) {
-        code->keep = false;
-        return known;
+    if (m && !module_is(m, &object))
+        m = NULL;
+    if ((!m || module_needs_report(m)) && modules_try_lock()) {
+        m = module_make_sure(&object);
+        modules_unlock();
     }
-    m = module_make_sure(m, &object);
-    if (m)
-        (void)module_copy(m, &object, code, &settled);
-    modules_unlock();
+    if (!m)
+        return NULL;
     /* Unreported: come back here each time until the sink has taken it. */
-    code->keep = code->keep && settled;
-    return m != NULL;
+    *keep = !m->fleeting && !module_needs_report(m);
+    return &m->code;
 }
 
 bool unwind_modules_settle(void)
@@ -534,6 +535,16 @@ void unwind_set_module_sink(unwind_module_sink sink)
         if (modules[i].state == MODULE_LIVE)
             module_report(&modules[i]);
     modules_unlock();
+}
+
+void unwind_report_modules_again(void)
+{
+    atomic_store(&modules_lock, 0); /* whoever had it is not in this process */
+    for (uint32_t i = 0; i < atomic_load(&modules_used); i++) {
+        modules[i].record = 0;
+        modules[i].reports = 0;
+    }
+    unwind_set_module_sink(module_sink);
 }
 
 static void executable_find(void)
@@ -579,13 +590,13 @@ static void vdso_find(void)
 
 static int module_of_start(struct dl_phdr_info *info, size_t size, void *unused)
 {
-    struct unwind_code code;
+    bool keep;
 
     (void)size;
     (void)unused;
     for (size_t i = 0; i < info->dlpi_phnum; i++)
         if (info->dlpi_phdr[i].p_type == PT_LOAD && (info->dlpi_phdr[i].p_flags & PF_X)) {
-            (void)unwind_modules_find(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr, &code);
+            (void)unwind_modules_find(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr, &keep);
             break;
         }
     return 0;

@@ -17,7 +17,6 @@ struct unwind_code {
     struct {
         uintptr_t lo, hi; /* executable and readable */
     } range[UNWIND_CODE_RANGES];
-    bool keep; /* layouts may be remembered: only a dlclose that we see can take this code away */
 };
 
 /* Once, before the program has threads. */
@@ -27,10 +26,11 @@ void unwind_modules_init(void);
  * code may have gone since the last time. */
 bool unwind_modules_settle(void);
 
-/* The module whose code `address` lies in; false: unknown code, or a module of which it is not
- * sure yet which it is. `address` has to be on the calling thread's own stack, as a frame: that
- * keeps the module loaded while it is read. */
-bool unwind_modules_find(uintptr_t address, struct unwind_code *code);
+/* The module whose code `address` lies in; NULL: unknown code, or a module of which it is not sure
+ * yet which it is. `address` has to be a frame of the calling thread's own stack: that keeps the
+ * module loaded, and what is returned true, for as long as the frame is there. *keep: what is
+ * learnt of this code may be remembered. */
+const struct unwind_code *unwind_modules_find(uintptr_t address, bool *keep);
 
 uint32_t unwind_modules_generation(void);
 
