@@ -197,15 +197,13 @@ struct ledger_fd_flight ledger_fd_fly(struct ledger *ledger, struct ledger_actor
 
 void ledger_fd_released(struct ledger *ledger, int fd, struct ledger_fd_flight flight, bool held)
 {
-    struct ledger_fd *record =
-        flight.state ? ledger_at(ledger, LEDGER_FDS, (uint32_t)fd) : NULL;
+    struct ledger_fd *record = flight.state ? ledger_at(ledger, LEDGER_FDS, (uint32_t)fd) : NULL;
     if (!record) {
         return;
     }
     uint32_t by = record->detail;
     uint32_t word = flight.state;
-    uint32_t next =
-        held ? (flight.state & ~7u) | LEDGER_LIVE : (flight.state & ~7u) | LEDGER_EMPTY;
+    uint32_t next = held ? (flight.state & ~7u) | LEDGER_LIVE : (flight.state & ~7u) | LEDGER_EMPTY;
     if (swap(&record->state, &word, next) && !held) {
         count_released(ledger, flight.taken_by, by);
     }

@@ -24,9 +24,8 @@ void ledger_note(struct ledger *ledger, struct ledger_actor *actor, enum ledger_
     }
     bool known = same(event, kind, error, stack);
     if (!known) {
-        uint32_t record = used < LEDGER_EVENTS_IN_BASE
-                              ? ledger_reserve(ledger, actor, LEDGER_EVENTS, 1)
-                              : 0;
+        uint32_t record =
+            used < LEDGER_EVENTS_IN_BASE ? ledger_reserve(ledger, actor, LEDGER_EVENTS, 1) : 0;
         if (record == 0) {
             __atomic_add_fetch(&ledger->header->missed_records, 1, __ATOMIC_RELAXED);
             ledger_incomplete(ledger, LEDGER_INCOMPLETE_RECORDS);

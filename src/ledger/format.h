@@ -21,7 +21,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LEDGER_MAGIC "BOXLEDGR"       /* 8 bytes, no terminator */
+#define LEDGER_MAGIC "BOXLEDGR" /* 8 bytes, no terminator */
 #define LEDGER_VERSION 1u
 #define LEDGER_BASE_SIZE (512u << 10) /* one VMA holds all of a small program's ledger */
 #define LEDGER_CHUNK_SIZE (2u << 20)  /* DESIGN 2: grows by at most 2 MiB */
@@ -110,20 +110,20 @@ enum ledger_fd_kind {
 #define LEDGER_UNSURE 0x08u    /* an update was lost: the kernel knows whether it is still held */
 #define LEDGER_FILE_MAP 0x10u  /* a mapping of a descriptor */
 #define LEDGER_SHARED_MAP 0x20u
-#define LEDGER_SHM_MAP 0x40u   /* shmat: ends by shmdt of its first byte */
-#define LEDGER_SPLIT 0x80u     /* a part of what its call had mapped */
-#define LEDGER_STACK_MAP 0x100u /* MAP_GROWSDOWN: its range moves without a call */
+#define LEDGER_SHM_MAP 0x40u     /* shmat: ends by shmdt of its first byte */
+#define LEDGER_SPLIT 0x80u       /* a part of what its call had mapped */
+#define LEDGER_STACK_MAP 0x100u  /* MAP_GROWSDOWN: its range moves without a call */
 #define LEDGER_MIXED_PROT 0x200u /* a part of it was given another protection since */
 
 struct ledger_fd {
     uint32_t state; /* enum ledger_state in bits 0..2; the rest is the writer's own */
     uint16_t kind;  /* enum ledger_fd_kind */
     uint16_t flags;
-    uint32_t stack; /* that acquired it; 0: unknown */
-    uint32_t owner; /* 0: the supervisor */
-    uint32_t tid;   /* the acquiring thread */
-    uint32_t detail; /* by kind: an ioctl's request, the other end of a pipe; while in flight, and
-                        after, the stack that released it */
+    uint32_t stack;    /* that acquired it; 0: unknown */
+    uint32_t owner;    /* 0: the supervisor */
+    uint32_t tid;      /* the acquiring thread */
+    uint32_t detail;   /* by kind: an ioctl's request, the other end of a pipe; while in flight, and
+                          after, the stack that released it */
     uint64_t since_ns; /* CLOCK_MONOTONIC_COARSE */
 };
 
@@ -150,11 +150,11 @@ struct ledger_stack {
     uint32_t hash;
     uint32_t next; /* of the same hash bucket; the writer's own */
     uint32_t first_frame;
-    uint16_t frames; /* 1..LEDGER_FRAMES_MAX, innermost first */
-    uint16_t flags;  /* LEDGER_STACK_* */
+    uint16_t frames;     /* 1..LEDGER_FRAMES_MAX, innermost first */
+    uint16_t flags;      /* LEDGER_STACK_* */
     uint32_t generation; /* of the module table: resolves `pc`s to the code loaded at that time */
     uint32_t released_by[2]; /* the last two different stacks that released something of this one */
-    uint32_t acquired; /* how many, ever (wraps) */
+    uint32_t acquired;       /* how many, ever (wraps) */
     uint32_t released;
     int32_t fds_live;
     int32_t mappings_live; /* records, not VMAs */
@@ -165,7 +165,7 @@ struct ledger_stack {
 #define LEDGER_STACK_TRUNCATED 0x1u /* the outer frames could not be had; see doc/limits.md */
 #define LEDGER_STACK_FULL 0x2u      /* deeper than LEDGER_FRAMES_MAX */
 #define LEDGER_STACK_SIGNAL 0x4u    /* passes through a signal frame */
-#define LEDGER_STACK_SWEEPS 0x8u    /* closes numbers that nobody opened: a sweep, no double close */
+#define LEDGER_STACK_SWEEPS 0x8u /* closes numbers that nobody opened: a sweep, no double close */
 
 /* A frame is a return address (look up pc - 1), or with this bit the very instruction that a
  * signal interrupted (look up pc). */
@@ -176,7 +176,7 @@ struct ledger_module {
     uint32_t path;  /* string; "[vdso]" for the kernel's own */
     uint64_t start; /* of its mapped segments */
     uint64_t end;
-    uint64_t bias; /* pc - bias is the address in the file's own terms */
+    uint64_t bias;             /* pc - bias is the address in the file's own terms */
     uint32_t generation_first; /* loaded in this generation ... */
     uint32_t generation_last;  /* ... unloaded at the end of this one; UINT32_MAX: still there */
     uint8_t build_id_len;      /* 0: none */
@@ -210,26 +210,26 @@ enum ledger_event_kind {
 
 struct ledger_event {
     uint32_t state;
-    uint16_t kind; /* enum ledger_event_kind */
+    uint16_t kind;  /* enum ledger_event_kind */
     uint16_t error; /* errno */
     uint32_t stack;
     uint32_t other_stack; /* DOUBLE_CLOSE: the stack that closed it first */
     uint32_t count;
-    uint32_t vmas;      /* estimated, at the last one */
+    uint32_t vmas; /* estimated, at the last one */
     uint64_t first_ns;
     uint64_t last_ns;
-    uint64_t start;     /* of the last one: an address, or a descriptor */
-    uint64_t bytes;     /* in all */
+    uint64_t start; /* of the last one: an address, or a descriptor */
+    uint64_t bytes; /* in all */
     uint32_t reserved[2];
 };
 
 /* What the process is doing about its ledger. */
 enum ledger_process_state {
-    LEDGER_PROCESS_NONE = 0,  /* no image has attached yet */
-    LEDGER_PROCESS_RUNNING,   /* attached */
-    LEDGER_PROCESS_EXECING,   /* an exec began; the next image, or the failed exec, takes it back */
-    LEDGER_PROCESS_EXITING,   /* waits, for a bounded moment, for `outside.checked` */
-    LEDGER_PROCESS_DETACHED,  /* the shim's destructor ran; later calls were not seen */
+    LEDGER_PROCESS_NONE = 0, /* no image has attached yet */
+    LEDGER_PROCESS_RUNNING,  /* attached */
+    LEDGER_PROCESS_EXECING,  /* an exec began; the next image, or the failed exec, takes it back */
+    LEDGER_PROCESS_EXITING,  /* waits, for a bounded moment, for `outside.checked` */
+    LEDGER_PROCESS_DETACHED, /* the shim's destructor ran; later calls were not seen */
 };
 
 /* Why a ledger does not say everything: header.incomplete, or'ed. */
@@ -241,8 +241,8 @@ enum ledger_process_state {
 
 /* The command's own words; the shim only reads them. Alone in their page. */
 struct ledger_outside {
-    uint32_t checked;     /* futex: header.exit_serial once the exit has been looked at */
-    uint32_t command_pid; /* 0: nobody keeps this ledger; do not wait */
+    uint32_t checked;       /* futex: header.exit_serial once the exit has been looked at */
+    uint32_t command_pid;   /* 0: nobody keeps this ledger; do not wait */
     uint32_t command_alive; /* cleared when the command gives up; do not wait then either */
     uint32_t ended;         /* enum ledger_ended, as wait(2) told the command */
     uint32_t status;        /* exit status or signal number */
@@ -268,28 +268,28 @@ struct ledger_header {
     uint32_t page_size;
     uint32_t process_state; /* enum ledger_process_state; a futex on the command's side */
     uint32_t pid;
-    uint32_t images; /* how many images of the process have attached (execs) */
-    uint32_t exit_status; /* as given to _exit, where it went through the shim */
-    uint32_t exit_serial; /* counts the times that the shim waited at an exit */
+    uint32_t images;             /* how many images of the process have attached (execs) */
+    uint32_t exit_status;        /* as given to _exit, where it went through the shim */
+    uint32_t exit_serial;        /* counts the times that the shim waited at an exit */
     uint64_t start_ns;           /* CLOCK_REALTIME, of the first attach */
     uint64_t start_monotonic_ns; /* the same moment: what since_ns counts from */
     uint64_t end_ns;             /* CLOCK_REALTIME; 0: has not ended, or not through the shim */
-    uint32_t exe;  /* string */
-    uint32_t argv; /* strings, one after the other */
+    uint32_t exe;                /* string */
+    uint32_t argv;               /* strings, one after the other */
     uint32_t argc;
     uint32_t incomplete;
     uint64_t missed_stacks;
     uint64_t missed_records;
     uint64_t lost_events;
-    uint64_t ticket; /* the last one given out */
-    uint32_t generation; /* of the module table */
-    uint32_t chunks;     /* in use, in the whole file */
+    uint64_t ticket;              /* the last one given out */
+    uint32_t generation;          /* of the module table */
+    uint32_t chunks;              /* in use, in the whole file */
     uint64_t used[LEDGER_TABLES]; /* one past the highest index ever used */
     int64_t vmas_estimated;
     uint32_t max_map_count;
-    uint32_t exec_path; /* string: what the last exec ran */
-    uint64_t max_fds;   /* soft RLIMIT_NOFILE at start */
-    uint64_t fd_closes_unseen;  /* numbers handed out again though the ledger had them held */
+    uint32_t exec_path;        /* string: what the last exec ran */
+    uint64_t max_fds;          /* soft RLIMIT_NOFILE at start */
+    uint64_t fd_closes_unseen; /* numbers handed out again though the ledger had them held */
     uint64_t map_releases_unseen;
     uint64_t rebuilds; /* of the index, after a signal handler jumped out of an update */
     uint64_t reserved[32];

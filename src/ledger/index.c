@@ -9,7 +9,7 @@
 
 #define LEAF_KEYS 38u
 #define INNER_KEYS 28u
-#define NODES_A_PAGE 128u /* 64 KiB at a time */
+#define NODES_A_PAGE 512u /* 256 KiB at a time */
 
 struct ledger_index_node {
     uint32_t count;

@@ -138,9 +138,8 @@ static bool grow(struct ledger *ledger, struct ledger_actor *actor, enum ledger_
 static void raise_used(struct ledger *ledger, enum ledger_table table, uint64_t used)
 {
     uint64_t old = __atomic_load_n(&ledger->header->used[table], __ATOMIC_RELAXED);
-    while (old < used &&
-           !__atomic_compare_exchange_n(&ledger->header->used[table], &old, used, true,
-                                        __ATOMIC_RELEASE, __ATOMIC_RELAXED)) {
+    while (old < used && !__atomic_compare_exchange_n(&ledger->header->used[table], &old, used,
+                                                      true, __ATOMIC_RELEASE, __ATOMIC_RELAXED)) {
     }
 }
 
@@ -192,8 +191,7 @@ uint32_t ledger_reserve(struct ledger *ledger, struct ledger_actor *actor, enum 
             return 0;
         }
         if (!ledger_at(ledger, table, (uint32_t)first)) {
-            uint32_t number =
-                (uint32_t)(first - ledger_layout[table].in_base) / per_chunk(table);
+            uint32_t number = (uint32_t)(first - ledger_layout[table].in_base) / per_chunk(table);
             if (number >= LEDGER_TABLE_CHUNKS || !grow(ledger, actor, table, number)) {
                 return 0;
             }
@@ -219,6 +217,7 @@ void ledger_make_ahead(struct ledger *ledger, struct ledger_actor *actor)
             }
         }
     }
+    ledger_map_make_ahead(ledger, actor);
     if (!ledger->chunk[LEDGER_FDS][0]) {
         grow(ledger, actor, LEDGER_FDS, 0);
     }
@@ -227,7 +226,7 @@ void ledger_make_ahead(struct ledger *ledger, struct ledger_actor *actor)
 uint32_t ledger_string(struct ledger *ledger, struct ledger_actor *actor, const char *text,
                        size_t length)
 {
-    if (length == 0 || length >= LEDGER_STRINGS_IN_BASE) {
+    if (length >= LEDGER_STRINGS_IN_BASE) {
         return 0;
     }
     uint32_t index = ledger_reserve(ledger, actor, LEDGER_STRINGS, (uint32_t)length + 1);

@@ -57,7 +57,7 @@ struct ledger_index {
     struct ledger_index_node *cursor;
     struct ledger_index_node *free;  /* list through `next` */
     struct ledger_index_node *pages; /* all that the arena gave, for a rebuild */
-    uint32_t free_count; /* nodes that can be had without the arena */
+    uint32_t free_count;             /* nodes that can be had without the arena */
 };
 
 /* One change to the mappings. Applying one twice is the same as applying it once. */
@@ -242,6 +242,9 @@ void ledger_fd_end_others(struct ledger *ledger);
 /* Applies an event, now or, where another update is under way, as soon as that is over. */
 void ledger_map_submit(struct ledger *ledger, struct ledger_actor *actor,
                        const struct ledger_map_event *event);
+
+/* Nodes for some more records, if the lock is free: see ledger_make_ahead. */
+void ledger_map_make_ahead(struct ledger *ledger, struct ledger_actor *actor);
 
 /* --- events.c --- */
 

@@ -181,17 +181,42 @@ static bool flies(const struct ledger_mapping *mapping, uint64_t ticket)
     return mapping->state == LEDGER_IN_FLIGHT && mapping->detail == (uint32_t)ticket;
 }
 
+/* shmdt(2) names only the first byte: the segment goes as far as its pieces touch. */
+static uint64_t end_of_segment(struct ledger *ledger, uint64_t start)
+{
+    struct ledger_position position = first_from(ledger, start);
+    uint64_t end = start;
+    while (position.node) {
+        const struct ledger_mapping *mapping = at(ledger, position);
+        if (mapping->start != end || !(mapping->flags & LEDGER_SHM_MAP)) {
+            break;
+        }
+        end = mapping->end;
+        position = ledger_index_next(position);
+        if (position.node && at(ledger, position)->ticket != mapping->ticket) {
+            break;
+        }
+    }
+    return end;
+}
+
+static uint64_t end_of(struct ledger *ledger, const struct ledger_map_event *event)
+{
+    return event->end == UINT64_MAX ? end_of_segment(ledger, event->start) : event->end;
+}
+
 /* --- events --- */
 
 static void fly(struct ledger *ledger, struct ledger_actor *actor,
                 const struct ledger_map_event *event)
 {
+    uint64_t end = end_of(ledger, event);
     split_at(ledger, actor, event->start);
-    split_at(ledger, actor, event->end);
+    split_at(ledger, actor, end);
     struct ledger_position position;
     struct ledger_mapping *mapping;
     for (uint64_t from = event->start;
-         (mapping = next_within(ledger, &from, event->end, &position)) != NULL;) {
+         (mapping = next_within(ledger, &from, end, &position)) != NULL;) {
         if (mapping->ticket < event->ticket) { /* never a younger record */
             mapping->detail = (uint32_t)event->ticket;
             __atomic_store_n(&mapping->state, LEDGER_IN_FLIGHT, __ATOMIC_RELEASE);
@@ -201,10 +226,11 @@ static void fly(struct ledger *ledger, struct ledger_actor *actor,
 
 static void commit(struct ledger *ledger, const struct ledger_map_event *event)
 {
+    uint64_t end = end_of(ledger, event);
     struct ledger_position position;
     struct ledger_mapping *mapping;
     for (uint64_t from = event->start;
-         (mapping = next_within(ledger, &from, event->end, &position)) != NULL;) {
+         (mapping = next_within(ledger, &from, end, &position)) != NULL;) {
         if (flies(mapping, event->ticket)) {
             drop(ledger, position, event->stack);
         }
@@ -235,17 +261,18 @@ static void rejoin(struct ledger *ledger, uint64_t boundary)
 
 static void rollback(struct ledger *ledger, const struct ledger_map_event *event)
 {
+    uint64_t end = end_of(ledger, event);
     struct ledger_position position;
     struct ledger_mapping *mapping;
     for (uint64_t from = event->start;
-         (mapping = next_within(ledger, &from, event->end, &position)) != NULL;) {
+         (mapping = next_within(ledger, &from, end, &position)) != NULL;) {
         if (flies(mapping, event->ticket)) {
             mapping->detail = 0;
             __atomic_store_n(&mapping->state, LEDGER_LIVE, __ATOMIC_RELEASE);
         }
     }
     rejoin(ledger, event->start);
-    rejoin(ledger, event->end);
+    rejoin(ledger, end);
 }
 
 /* Empties [start, end) for something that the kernel put there. False: a younger record has it. */
@@ -577,6 +604,20 @@ void ledger_map_submit(struct ledger *ledger, struct ledger_actor *actor,
             break;
         }
     }
+}
+
+void ledger_map_make_ahead(struct ledger *ledger, struct ledger_actor *actor)
+{
+    volatile uint64_t canary = 0x10cced00ca9a27u;
+    if (actor->locked.canary) {
+        return;
+    }
+    set_locked(actor, &canary, canary);
+    if (try_lock(ledger, actor)) {
+        ledger_index_provide(ledger, actor, LEDGER_INDEX_DEPTH + 256);
+        unlock(ledger);
+    }
+    set_locked(actor, NULL, canary);
 }
 
 /* --- after an update that never returned --- */

@@ -50,9 +50,9 @@ static inline __attribute__((always_inline)) long raw_syscall6(long n, long a, l
 #define raw_syscall1(n, a) raw_syscall6((n), RAW_ARG(a), 0, 0, 0, 0, 0)
 #define raw_syscall2(n, a, b) raw_syscall6((n), RAW_ARG(a), RAW_ARG(b), 0, 0, 0, 0)
 #define raw_syscall3(n, a, b, c) raw_syscall6((n), RAW_ARG(a), RAW_ARG(b), RAW_ARG(c), 0, 0, 0)
-#define raw_syscall4(n, a, b, c, d) \
+#define raw_syscall4(n, a, b, c, d)                                                                \
     raw_syscall6((n), RAW_ARG(a), RAW_ARG(b), RAW_ARG(c), RAW_ARG(d), 0, 0)
-#define raw_syscall5(n, a, b, c, d, e) \
+#define raw_syscall5(n, a, b, c, d, e)                                                             \
     raw_syscall6((n), RAW_ARG(a), RAW_ARG(b), RAW_ARG(c), RAW_ARG(d), RAW_ARG(e), 0)
 
 static inline int raw_failed(long result)

@@ -1,0 +1,255 @@
+/*
+ * environment.c: LD_PRELOAD and BOXLEDGER_OPTIONS: hidden from the program, put back for its exec.
+ *
+ * A sandbox must not inherit the shim, so the constructor takes both out of the environment. When
+ * the supervised process itself execs (a wrapper script that ends in the real supervisor), the new
+ * image gets them back and goes on with the ledger. Under --follow they stay where they are: every
+ * child is to find them.
+ */
+#include <dlfcn.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "shim.h"
+
+#define PRELOAD "LD_PRELOAD="
+#define OPTIONS "BOXLEDGER_OPTIONS="
+#define TEXT_MAX 4096u
+
+/* process-global because the process has one environment: what to put back, and where we are */
+static struct {
+    char options[TEXT_MAX]; /* "BOXLEDGER_OPTIONS=..." for the next image */
+    char preload[TEXT_MAX]; /* "LD_PRELOAD=..." as it was */
+    char hidden[TEXT_MAX];  /* the same as the program sees it: "" where it sees none */
+    char path[TEXT_MAX];    /* of the shim */
+#ifdef BOXLEDGER_FAULTS
+    char fault[64];
+#endif
+} kept;
+
+static bool starts_with(const char *text, const char *start)
+{
+    return strncmp(text, start, strlen(start)) == 0;
+}
+
+static void append(char *to, const char *text, size_t length)
+{
+    size_t used = strlen(to);
+    if (used + length < TEXT_MAX) {
+        memcpy(to + used, text, length);
+        to[used + length] = 0;
+    }
+}
+
+static void append_text(char *to, const char *text)
+{
+    append(to, text, strlen(text));
+}
+
+static void find_ourselves(void)
+{
+    Dl_info info;
+    if (!dladdr(&kept, &info) || !info.dli_fname) {
+        return;
+    }
+    kept.path[0] = 0;
+    if (info.dli_fname[0] != '/' && strchr(info.dli_fname, '/')) {
+        long length = raw_syscall2(SYS_getcwd, kept.path, TEXT_MAX - 1);
+        if (raw_failed(length)) {
+            kept.path[0] = 0;
+        } else {
+            append_text(kept.path, "/");
+        }
+    }
+    append_text(kept.path, info.dli_fname);
+}
+
+static const char *base_name(const char *path, size_t length)
+{
+    const char *base = path;
+    for (size_t i = 0; i < length; i++) {
+        if (path[i] == '/') {
+            base = path + i + 1;
+        }
+    }
+    return base;
+}
+
+static bool is_ours(const char *part, size_t length)
+{
+    const char *base = base_name(part, length);
+    const char *mine = base_name(kept.path, strlen(kept.path));
+    size_t rest = length - (size_t)(base - part);
+    return rest == strlen(mine) && memcmp(base, mine, rest) == 0;
+}
+
+/* LD_PRELOAD without us, in place. */
+static void strip(char *value)
+{
+    char *to = value;
+    for (const char *from = value; *from;) {
+        size_t length = strcspn(from, ": ");
+        if (length && !is_ours(from, length)) {
+            if (to != value) {
+                *to++ = ':';
+            }
+            memmove(to, from, length);
+            to += length;
+        }
+        from += length;
+        from += strspn(from, ": ");
+    }
+    *to = 0;
+}
+
+/* The options without those that name a ledger, in place: for children, and for the next image. */
+static void strip_ledger(char *value)
+{
+    static const char *const keys[] = {"attach=", "ledger="};
+    for (unsigned k = 0; k < 2; k++) {
+        char *at = strstr(value, keys[k]);
+        if (at && (at == value || strchr(":, ", at[-1]))) {
+            char *text = at + strlen(keys[k]);
+            size_t length = *text == '"' || *text == '\''
+                                ? strcspn(text + 1, *text == '"' ? "\"" : "'") + 2
+                                : strcspn(text, ":, ");
+            char *rest = text + length;
+            rest += *rest == ':' || *rest == ',' || *rest == ' ';
+            memmove(at, rest, strlen(rest) + 1);
+        }
+    }
+}
+
+void shim_environment_hide(char **environment, const char *attach_to)
+{
+    bool follow = options_given(&shim.options, OPTIONS_KEY_follow);
+    find_ourselves();
+    char **to = environment;
+    for (char **from = environment; *from; from++) {
+        char *entry = *from;
+        bool keep = true;
+        if (starts_with(entry, PRELOAD)) {
+            append_text(kept.preload, entry);
+            if (!follow && !FAULT(hide)) {
+                strip(entry + strlen(PRELOAD));
+                append_text(kept.hidden, entry);
+                keep = entry[strlen(PRELOAD)] != 0;
+            }
+        } else if (starts_with(entry, OPTIONS)) {
+            append_text(kept.options, entry);
+            strip_ledger(entry + strlen(OPTIONS));
+            keep = follow || FAULT(hide);
+        }
+#ifdef BOXLEDGER_FAULTS
+        if (starts_with(entry, "BOXLEDGER_FAULT=") && strlen(entry) < sizeof(kept.fault)) {
+            strcpy(kept.fault, entry);
+            keep = follow;
+        }
+#endif
+        if (keep) {
+            *to++ = entry;
+        }
+    }
+    *to = NULL;
+    if (kept.options[0] == 0) {
+        append_text(kept.options, OPTIONS);
+    }
+    strip_ledger(kept.options + strlen(OPTIONS));
+    if (attach_to) {
+        append_text(kept.options, kept.options[strlen(OPTIONS)] ? ":attach='" : "attach='");
+        append_text(kept.options, attach_to);
+        append_text(kept.options, "'");
+    }
+}
+
+/* Where the next image is told about us: its LD_PRELOAD, ours first, or as it was if the program
+ * left it alone (an ASan runtime may have to come before us). */
+static size_t put_preload(char *to, const char *theirs)
+{
+    to[0] = 0;
+    if (kept.preload[0] && strcmp(theirs ? theirs : "", kept.hidden) == 0) {
+        append_text(to, kept.preload);
+    } else {
+        append_text(to, PRELOAD);
+        append_text(to, kept.path);
+        if (theirs && theirs[strlen(PRELOAD)]) {
+            append_text(to, ":");
+            append_text(to, theirs + strlen(PRELOAD));
+        }
+    }
+    return strlen(to) + 1;
+}
+
+static uint32_t exec_path_slot(void)
+{
+    struct ledger_header *header = shim.ledger.header;
+    if (header->exec_path == 0) {
+        static const char blank[256] = " ";
+        header->exec_path = ledger_string(&shim.ledger, shim_actor(), blank, sizeof(blank) - 1);
+    }
+    return header->exec_path;
+}
+
+static void remember_exec(const char *path)
+{
+    uint32_t slot = exec_path_slot();
+    char *text = slot ? ledger_at(&shim.ledger, LEDGER_STRINGS, slot) : NULL;
+    for (size_t i = 0; text && path && i < 255; i++) {
+        text[i] = path[i];
+        if (!path[i]) {
+            break;
+        }
+    }
+    __atomic_store_n(&shim.ledger.header->process_state, LEDGER_PROCESS_EXECING, __ATOMIC_RELEASE);
+}
+
+struct shim_exec shim_exec_begin(const char *path, char *const *environment)
+{
+    struct shim_exec exec = {.environment = environment};
+    if (!shim_watching() || FAULT(exec)) {
+        return exec;
+    }
+    size_t count = 0;
+    const char *theirs = NULL;
+    for (; environment && environment[count]; count++) {
+        if (starts_with(environment[count], PRELOAD)) {
+            theirs = environment[count];
+        }
+    }
+    exec.size = ((count + 5) * sizeof(char *) + TEXT_MAX + ~shim.page_mask) & shim.page_mask;
+    long copy = raw_syscall6(SYS_mmap, 0, (long)exec.size, PROT_READ | PROT_WRITE,
+                             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (raw_failed(copy)) {
+        exec.size = 0;
+        return exec;
+    }
+    exec.copy = (void *)copy;
+    char *text = exec.copy;
+    put_preload(text, theirs);
+    char **to = (char **)(text + TEXT_MAX);
+    exec.environment = to;
+    for (size_t i = 0; i < count; i++) {
+        if (!starts_with(environment[i], PRELOAD) && !starts_with(environment[i], OPTIONS)) {
+            *to++ = environment[i];
+        }
+    }
+    *to++ = text;
+    *to++ = kept.options;
+#ifdef BOXLEDGER_FAULTS
+    if (kept.fault[0]) {
+        *to++ = kept.fault;
+    }
+#endif
+    *to = NULL;
+    remember_exec(path);
+    return exec;
+}
+
+void shim_exec_failed(const struct shim_exec *exec)
+{
+    if (exec->copy) {
+        raw_syscall2(SYS_munmap, exec->copy, exec->size);
+        __atomic_store_n(&shim.ledger.header->process_state, LEDGER_PROCESS_RUNNING,
+                         __ATOMIC_RELEASE);
+    }
+}

@@ -1,0 +1,198 @@
+/*
+ * events.c: from a wrapper's report to the ledger: the thread, the stack, the clock.
+ *
+ * Runs in whatever context the program called from: signal handlers, vfork children, threads under
+ * a filter, alternate stacks of 8 KiB. It makes no system call but a thread's first gettid, and
+ * that only where no filter can object.
+ */
+#include <time.h>
+
+#include "real.h"
+#include "shim.h"
+
+/* process-global because it describes the process: there is one shim in it */
+static uint32_t not_attached;
+struct shim shim = {.attached = &not_attached};
+
+/* thread-local */
+__thread struct shim_thread shim_thread __attribute__((tls_model("initial-exec")));
+
+bool shim_is_this_process(void)
+{
+    if (FAULT(vfork_guard)) {
+        return true;
+    }
+    return (pid_t)raw_syscall0(SYS_getpid) == shim.pid;
+}
+
+static void know_thread(void)
+{
+    struct ledger_actor *actor = &shim_thread.actor;
+    uintptr_t thread = (uintptr_t)__builtin_thread_pointer();
+    uintptr_t sp = (uintptr_t)__builtin_frame_address(0);
+    actor->may_grow = !shim.filter_seen || FAULT(filter_syscall);
+    if (shim.tid_offset != 0) {
+        actor->tid = *(uint32_t *)(thread + (uintptr_t)(intptr_t)shim.tid_offset);
+    } else if (actor->may_grow) {
+        actor->tid = (uint32_t)raw_syscall0(SYS_gettid);
+    }
+    if (sp >= shim.main_stack_low && sp < shim.main_stack_top) {
+        actor->stack_low = shim.main_stack_low;
+        actor->stack_top = shim.main_stack_top;
+    } else if (sp < thread && thread - sp < (UINT64_C(64) << 20)) {
+        /* glibc puts a thread's block at the top of the stack it allocates. How far down the
+         * stack goes is not written anywhere one may read: 8 MiB is its default. */
+        actor->stack_top = thread;
+        actor->stack_low = thread - (UINT64_C(8) << 20);
+    }
+    shim_thread.known = true;
+}
+
+struct ledger_actor *shim_actor(void)
+{
+    if (unlikely(!shim_thread.known)) {
+        know_thread();
+    }
+    if (unlikely(shim.filter_all)) {
+        shim_thread.actor.may_grow = FAULT(filter_syscall);
+    }
+    return &shim_thread.actor;
+}
+
+uint64_t shim_now(void)
+{
+    struct timespec now;
+    real.clock_gettime(CLOCK_MONOTONIC_COARSE, &now); /* the vDSO's: no system call */
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* Never inlined: its buffer must not stay on the stack while the ledger is changed. */
+static __attribute__((noinline)) uint32_t capture(const struct unwind_start *here,
+                                                  struct ledger_actor *actor)
+{
+    uint64_t frames[LEDGER_FRAMES_MAX];
+    unsigned flags = 0;
+    uint32_t generation = 0;
+    unsigned count =
+        unwind_capture(here, frames, LEDGER_FRAMES_MAX, &flags, &generation, actor->may_grow);
+    if (FAULT(big_stack)) {
+        volatile char waste[7000];
+        waste[0] = 0;
+        (void)waste[0];
+    }
+    return ledger_stack_intern(&shim.ledger, actor, frames, count, flags,
+                               shim.generation_base + generation);
+}
+
+uint32_t shim_stack(const struct unwind_start *here)
+{
+    return capture(here, shim_actor());
+}
+
+static struct ledger_actor *enter(void)
+{
+    struct ledger_actor *actor = shim_actor();
+    ledger_enter(&shim.ledger, actor);
+    return actor;
+}
+
+void shim_fd_taken(const struct unwind_start *here, int fd, enum ledger_fd_kind kind,
+                   unsigned flags, uint32_t detail)
+{
+    struct ledger_actor *actor = enter();
+    struct ledger_fd_event event = {.kind = (uint16_t)kind,
+                                    .flags = (uint16_t)flags,
+                                    .detail = detail,
+                                    .stack = capture(here, actor),
+                                    .now_ns = shim_now()};
+    ledger_fd_take(&shim.ledger, actor, fd, &event);
+    if (FAULT(errno_kept)) {
+        errno = EDOM;
+    }
+}
+
+void shim_fd_refused(const struct unwind_start *here)
+{
+    int error = errno;
+    struct ledger_actor *actor = enter();
+    ledger_note(&shim.ledger, actor, LEDGER_EVENT_FD_REFUSED, error, capture(here, actor), 0, 0, 0,
+                shim_now());
+}
+
+void shim_fd_named(const struct unwind_start *here, int fd)
+{
+    if (fd < 0 || ledger_fd_record(&shim.ledger, fd)) {
+        return;
+    }
+    struct ledger_actor *actor = enter();
+    struct ledger_fd_event event = {.kind = LEDGER_FD_UNKNOWN,
+                                    .flags = LEDGER_ADOPTED,
+                                    .stack = capture(here, actor),
+                                    .now_ns = shim_now()};
+    if (!FAULT(adoption)) {
+        ledger_fd_adopt(&shim.ledger, actor, fd, &event);
+    }
+}
+
+void shim_fd_copied(const struct unwind_start *here, int from, int to, bool cloexec)
+{
+    shim_fd_named(here, from);
+    const struct ledger_fd *record = ledger_fd_record(&shim.ledger, from);
+    enum ledger_fd_kind kind = record ? (enum ledger_fd_kind)record->kind : LEDGER_FD_DUP;
+    shim_fd_taken(here, to, kind == LEDGER_FD_UNKNOWN ? LEDGER_FD_DUP : kind,
+                  cloexec ? LEDGER_CLOEXEC : 0, 0);
+}
+
+struct shim_release shim_fd_releasing(const struct unwind_start *here, int fd)
+{
+    struct shim_release release = {.watching = shim_watching()};
+    if (release.watching && fd >= 0) {
+        struct ledger_actor *actor = enter();
+        release.stack = capture(here, actor);
+        release.flight = ledger_fd_fly(&shim.ledger, actor, fd, release.stack);
+    }
+    return release;
+}
+
+void shim_fd_gone(int fd, const struct shim_release *release)
+{
+    ledger_fd_released(&shim.ledger, fd, release->flight, false);
+}
+
+void shim_fd_kept(int fd, const struct shim_release *release)
+{
+    ledger_fd_released(&shim.ledger, fd, release->flight, true);
+}
+
+/* EBADF: there was nothing to close. Twice closed, if the ledger saw the first one; a loop over
+ * all numbers, if this very stack also closes numbers that nobody ever opened. */
+static void refused_close(int fd, const struct shim_release *release)
+{
+    struct ledger_stack *stack = release->stack ? ledger_stack(&shim.ledger, release->stack) : NULL;
+    if (release->flight.state == 0 && release->flight.released_by == 0) {
+        if (stack) {
+            __atomic_or_fetch(&stack->flags, LEDGER_STACK_SWEEPS, __ATOMIC_RELAXED);
+        }
+        return;
+    }
+    if (release->flight.state == 0 && fd >= 0) {
+        ledger_note(&shim.ledger, shim_actor(), LEDGER_EVENT_DOUBLE_CLOSE, EBADF, release->stack,
+                    release->flight.released_by, (uint64_t)fd, 0, shim_now());
+    }
+}
+
+void shim_fd_released(int fd, const struct shim_release *release, int result)
+{
+    if (!release->watching) {
+        return;
+    }
+    /* close(2): the descriptor is gone whatever the error, but for a filter's answer. */
+    if (result < 0 && (errno == EPERM || errno == ENOSYS)) {
+        shim_fd_kept(fd, release);
+        return;
+    }
+    if (unlikely(result < 0 && errno == EBADF)) {
+        refused_close(fd, release);
+    }
+    shim_fd_gone(fd, release);
+}

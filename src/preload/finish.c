@@ -1,0 +1,105 @@
+/*
+ * finish.c: the end of a process, as far as it comes through the shim.
+ *
+ * Under the command the process waits here, for a bounded moment, so that the command can compare
+ * the ledger with /proc while there still is something to compare. Bare, the shim reports itself.
+ */
+#include <linux/futex.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "real.h"
+#include "report/plain.h"
+#include "shim.h"
+
+/* process-global: what descriptor 2 was when the process started */
+static struct {
+    dev_t device;
+    ino_t inode;
+    bool known;
+} standard_error;
+
+/* process-global: a process ends once */
+static uint32_t finished;
+
+static bool look_at_stderr(dev_t *device, ino_t *inode)
+{
+    struct stat status;
+    if (raw_failed(raw_syscall2(SYS_fstat, 2, &status))) {
+        return false;
+    }
+    *device = status.st_dev;
+    *inode = status.st_ino;
+    return true;
+}
+
+void shim_remember_stderr(void)
+{
+    finished = 0;
+    standard_error.known = look_at_stderr(&standard_error.device, &standard_error.inode);
+}
+
+static bool still_stderr(void)
+{
+    dev_t device;
+    ino_t inode;
+    if (FAULT(report_fd)) {
+        return true;
+    }
+    return standard_error.known && look_at_stderr(&device, &inode) &&
+           device == standard_error.device && inode == standard_error.inode;
+}
+
+static struct ledger_outside *outside(void)
+{
+    return (struct ledger_outside *)((char *)shim.ledger.header + LEDGER_OUTSIDE_OFFSET);
+}
+
+static bool command_watches(void)
+{
+    const struct ledger_outside *command = outside();
+    return command->command_pid != 0 &&
+           __atomic_load_n(&command->command_alive, __ATOMIC_ACQUIRE) &&
+           raw_syscall2(SYS_kill, command->command_pid, 0) != -ESRCH;
+}
+
+static void wait_for_command(void)
+{
+    struct ledger_header *header = shim.ledger.header;
+    uint32_t serial = __atomic_add_fetch(&header->exit_serial, 1, __ATOMIC_ACQ_REL);
+    uint32_t *checked = &outside()->checked;
+    uint64_t until = shim_now() + (uint64_t)shim.options.exit_wait_ms * 1000000u;
+    __atomic_store_n(&header->process_state, LEDGER_PROCESS_EXITING, __ATOMIC_RELEASE);
+    raw_syscall3(SYS_futex, &header->process_state, FUTEX_WAKE, INT32_MAX);
+    for (;;) {
+        uint32_t seen = __atomic_load_n(checked, __ATOMIC_ACQUIRE);
+        uint64_t now = shim_now();
+        if (seen == serial || now >= until || !command_watches()) {
+            return;
+        }
+        uint64_t rest = until - now < 100000000u ? until - now : 100000000u;
+        struct timespec wait = {.tv_sec = 0, .tv_nsec = (long)rest};
+        raw_syscall4(SYS_futex, checked, FUTEX_WAIT, seen, &wait);
+    }
+}
+
+void shim_finish(int status)
+{
+    struct ledger_header *header = shim.ledger.header;
+    struct timespec now;
+    if (__atomic_exchange_n(&finished, 1, __ATOMIC_ACQ_REL)) {
+        return;
+    }
+    real.clock_gettime(CLOCK_REALTIME, &now);
+    header->end_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    header->exit_status = (uint32_t)status;
+    if (shim_actor()->may_grow) { /* else nothing but the last call is sure to be allowed */
+        if (outside()->command_pid != 0) {
+            wait_for_command();
+        } else if (still_stderr()) {
+            plain_report(&shim.ledger);
+        }
+    }
+    __atomic_store_n(&header->process_state, LEDGER_PROCESS_DETACHED, __ATOMIC_RELEASE);
+    *shim.attached = 0;
+}

@@ -1,0 +1,276 @@
+/*
+ * memory.c: where the ledger and its writer's tables live.
+ *
+ * The shim holds no descriptor, and later may not be able to open one: a shared ledger grows by
+ * mremap(2) with an old size of 0, which maps the same file again, at the same offset and longer.
+ * Every piece is made real (MADV_POPULATE_WRITE) before it is used, so that a full tmpfs is an
+ * error here and not a SIGBUS later. Nothing is reserved ahead, nothing is ever given back.
+ */
+#include <fcntl.h>
+#include <linux/mman.h>
+#include <stddef.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include "shim.h"
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* include/uapi/asm-generic/mman-common.h, Linux 5.14 */
+#endif
+
+#define PIECES 1024u /* of the arena: 256 KiB each, for several million mappings */
+/* Where the kernel cannot make pages of a file real one by one, a file that we create ourselves
+ * is written in full at once, and that is all it will hold. */
+#define OLD_KERNEL_FILE_CHUNKS 16u
+
+struct memory {
+    struct ledger_backing backing; /* first */
+    bool shared;
+    uint32_t chunk_limit;
+    uint8_t *last; /* the newest piece of the file ... */
+    size_t last_size;
+    uint32_t pieces;
+    struct {
+        void *start;
+        size_t size;
+    } piece[PIECES];
+};
+
+/* process-global because the process has one ledger */
+static struct memory memory;
+
+static void *map_private(size_t size)
+{
+    long result = raw_syscall6(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE,
+                               MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return raw_failed(result) ? NULL : (void *)result;
+}
+
+/* Keeps a piece out of forks and core files. */
+static void set_apart(void *start, size_t size)
+{
+    raw_syscall3(SYS_madvise, start, size, MADV_DONTFORK);
+    raw_syscall3(SYS_madvise, start, size, MADV_DONTDUMP);
+}
+
+static bool make_real(uint8_t *start, size_t size)
+{
+    if (FAULT(populate)) {
+        return true;
+    }
+    long result = raw_syscall3(SYS_madvise, start, size, MADV_POPULATE_WRITE);
+    if (result == -EINVAL) { /* before Linux 5.14 */
+        for (size_t at = 0; at < size; at += 4096) {
+            __atomic_fetch_add(start + at, 0, __ATOMIC_RELAXED);
+        }
+        return true;
+    }
+    return !raw_failed(result);
+}
+
+static void *next_of_file(void)
+{
+    size_t size = memory.last_size + LEDGER_CHUNK_SIZE;
+    long both = raw_syscall4(SYS_mremap, memory.last, 0, size, MREMAP_MAYMOVE);
+    if (raw_failed(both)) {
+        return NULL;
+    }
+    uint8_t *chunk = (uint8_t *)both + memory.last_size;
+    raw_syscall2(SYS_munmap, both, memory.last_size);
+    return chunk;
+}
+
+static void *chunk(struct ledger_backing *self, uint32_t number)
+{
+    (void)self;
+    if (number >= memory.chunk_limit) {
+        return NULL;
+    }
+    uint8_t *start = memory.shared ? next_of_file() : map_private(LEDGER_CHUNK_SIZE);
+    if (!start) {
+        return NULL;
+    }
+    if (!make_real(start, LEDGER_CHUNK_SIZE)) {
+        raw_syscall2(SYS_munmap, start, LEDGER_CHUNK_SIZE);
+        return NULL;
+    }
+    set_apart(start, LEDGER_CHUNK_SIZE);
+    if (memory.shared) {
+        memory.last = start;
+        memory.last_size = LEDGER_CHUNK_SIZE;
+    }
+    return start;
+}
+
+static void *arena(struct ledger_backing *self, size_t bytes)
+{
+    (void)self;
+    if (memory.pieces == PIECES) {
+        return NULL;
+    }
+    void *start = map_private(bytes);
+    if (start) {
+        set_apart(start, bytes);
+        memory.piece[memory.pieces].start = start;
+        memory.piece[memory.pieces].size = bytes;
+        memory.pieces++;
+    }
+    return start;
+}
+
+/* How many chunks a file may grow to under RLIMIT_FSIZE, and the file so long (but empty). */
+static uint32_t lengthen(int fd)
+{
+    struct rlimit64 limit;
+    uint64_t size = LEDGER_BASE_SIZE + (uint64_t)LEDGER_MAX_CHUNKS * LEDGER_CHUNK_SIZE;
+    if (raw_syscall4(SYS_prlimit64, 0, RLIMIT_FSIZE, 0, &limit) == 0 && limit.rlim_cur < size) {
+        size = limit.rlim_cur; /* past it, ftruncate is a SIGXFSZ */
+    }
+    if (size < LEDGER_BASE_SIZE || raw_failed(raw_syscall2(SYS_ftruncate, fd, size))) {
+        return UINT32_MAX;
+    }
+    return (uint32_t)((size - LEDGER_BASE_SIZE) / LEDGER_CHUNK_SIZE);
+}
+
+static bool kernel_populates(void *base)
+{
+    return raw_syscall3(SYS_madvise, base, 4096, MADV_POPULATE_WRITE) != -EINVAL;
+}
+
+/* The base of an open file, mapped and real. */
+static void *map_file(int fd, bool created, const char **problem)
+{
+    struct stat status;
+    memory.chunk_limit = created ? lengthen(fd) : 0;
+    if (memory.chunk_limit == UINT32_MAX) {
+        *problem = "cannot be made large enough (no space, or RLIMIT_FSIZE)";
+        return NULL;
+    }
+    if (raw_failed(raw_syscall2(SYS_fstat, fd, &status)) || !S_ISREG(status.st_mode) ||
+        status.st_size < (off_t)LEDGER_BASE_SIZE) {
+        *problem = "is not a ledger";
+        return NULL;
+    }
+    if (!created) {
+        memory.chunk_limit =
+            (uint32_t)((uint64_t)(status.st_size - (off_t)LEDGER_BASE_SIZE) / LEDGER_CHUNK_SIZE);
+    }
+    long base =
+        raw_syscall6(SYS_mmap, 0, LEDGER_BASE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (raw_failed(base)) {
+        *problem = "cannot be mapped";
+        return NULL;
+    }
+    if (created && !kernel_populates((void *)base)) {
+        uint64_t all = LEDGER_BASE_SIZE + (uint64_t)OLD_KERNEL_FILE_CHUNKS * LEDGER_CHUNK_SIZE;
+        memory.chunk_limit =
+            raw_failed(raw_syscall4(SYS_fallocate, fd, 0, 0, all)) ? 0 : OLD_KERNEL_FILE_CHUNKS;
+    }
+    if (!make_real((uint8_t *)base, LEDGER_BASE_SIZE)) {
+        raw_syscall2(SYS_munmap, base, LEDGER_BASE_SIZE);
+        *problem = "has no space";
+        return NULL;
+    }
+    return (void *)base;
+}
+
+static void *open_file(const char *path, enum shim_ledger_place place, const char **problem)
+{
+    bool create = place == SHIM_LEDGER_CREATED;
+    int flags = create ? O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC : O_RDWR | O_CLOEXEC;
+    long fd = raw_syscall4(SYS_openat, AT_FDCWD, path, flags, 0600);
+    if (raw_failed(fd)) {
+        *problem = fd == -EEXIST || fd == -ELOOP ? "exists already"
+                   : create                      ? "cannot be created"
+                                                 : "cannot be opened";
+        return NULL;
+    }
+    void *base = map_file((int)fd, create, problem);
+    raw_syscall1(SYS_close, fd);
+    if (!base && create) {
+        raw_syscall3(SYS_unlinkat, AT_FDCWD, path, 0);
+    }
+    return base;
+}
+
+void *shim_memory_open(const char *path, enum shim_ledger_place place, const char **problem)
+{
+    memory.backing.chunk = chunk;
+    memory.backing.arena = arena;
+    memory.shared = place != SHIM_LEDGER_ANONYMOUS;
+    memory.pieces = 0;
+    void *base;
+    if (memory.shared) {
+        base = open_file(path, place, problem);
+    } else {
+        memory.chunk_limit = LEDGER_MAX_CHUNKS;
+        base = map_private(LEDGER_BASE_SIZE);
+        *problem = base ? NULL : "no memory for it";
+    }
+    if (base) {
+        set_apart(base, LEDGER_BASE_SIZE);
+        memory.last = base;
+        memory.last_size = LEDGER_BASE_SIZE;
+    }
+    return base;
+}
+
+struct ledger_backing *shim_memory_backing(void)
+{
+    return &memory.backing;
+}
+
+static void for_every_piece(void (*do_it)(void *start, size_t size))
+{
+    do_it(shim.ledger.header, LEDGER_BASE_SIZE);
+    for (int table = 0; table < LEDGER_TABLES; table++) {
+        for (uint32_t n = 0; n < LEDGER_TABLE_CHUNKS; n++) {
+            if (shim.ledger.chunk[table][n]) {
+                do_it(shim.ledger.chunk[table][n], LEDGER_CHUNK_SIZE);
+            }
+        }
+    }
+    for (uint32_t i = 0; i < memory.pieces; i++) {
+        do_it(memory.piece[i].start, memory.piece[i].size);
+    }
+}
+
+static void let_fork(void *start, size_t size)
+{
+    raw_syscall3(SYS_madvise, start, size, MADV_DOFORK);
+}
+
+static void keep_from_fork(void *start, size_t size)
+{
+    raw_syscall3(SYS_madvise, start, size, MADV_DONTFORK);
+}
+
+static void make_private(void *start, size_t size)
+{
+    uint8_t *copy = map_private(size);
+    if (!copy) {
+        return;
+    }
+    for (size_t i = 0; i < size; i += sizeof(uint64_t)) {
+        *(uint64_t *)(copy + i) = *(volatile uint64_t *)((uint8_t *)start + i);
+    }
+    raw_syscall5(SYS_mremap, copy, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, start);
+}
+
+void shim_memory_before_fork(void)
+{
+    for_every_piece(let_fork);
+}
+
+void shim_memory_after_fork_parent(void)
+{
+    for_every_piece(keep_from_fork);
+}
+
+void shim_memory_after_fork_child(void)
+{
+    if (memory.shared) {
+        for_every_piece(make_private);
+    }
+}

@@ -1,0 +1,42 @@
+/*
+ * wrap.h: the shapes that wrappers come in. One line makes one, see wrap_descriptors.c.
+ */
+#ifndef BOXLEDGER_PRELOAD_WRAP_H
+#define BOXLEDGER_PRELOAD_WRAP_H
+
+#include "real.h"
+#include "shim.h"
+
+static inline long libc_result(long result)
+{
+    if (raw_failed(result)) {
+        errno = (int)-result;
+        return -1;
+    }
+    return result;
+}
+
+/* The next definition; for functions that are more than a system call. */
+#define REAL(name) (likely(real.name != NULL) ? real.name : (real_find(), real.name))
+
+/* The next definition, or before there is one the system call itself. `raw`: the program came
+ * through syscall(2), whose result it wants, not libc's idea of it. */
+#define PERFORM(raw, type, name, args, kernel)                                                     \
+    ((type)(likely(!(raw) && real.name != NULL) ? (long)(intptr_t)real.name args                   \
+                                                : libc_result(kernel)))
+
+/* A function that returns a new descriptor, and nothing else of interest. */
+#define TAKES_FD(name, kind, params, args, cloexec)                                                \
+    EXPORT int name params                                                                         \
+    {                                                                                              \
+        if (unlikely(real.name == NULL)) {                                                         \
+            real_find();                                                                           \
+        }                                                                                          \
+        if (unlikely(real.name == NULL)) {                                                         \
+            errno = ENOSYS;                                                                        \
+            return -1;                                                                             \
+        }                                                                                          \
+        return shim_took(HERE, real.name args, LEDGER_FD_##kind, cloexec);                         \
+    }
+
+#endif

@@ -1,0 +1,326 @@
+/*
+ * wrap_descriptors.c: calls that take and close descriptors.
+ *
+ * Each follows its section-2 manual page. Those that do more than take one are in full below the
+ * table.
+ */
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <stdarg.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/mman.h>
+#include <sys/signalfd.h>
+#include <sys/timerfd.h>
+
+#include "calls.h"
+#include "wrap.h"
+
+#define OPEN_CLOEXEC ((flags & O_CLOEXEC) != 0)
+
+/* memfd_create.2, eventfd.2, epoll_create.2, timerfd_create.2, inotify_init.2, ... */
+TAKES_FD(memfd_create, MEMFD, (const char *name, unsigned flags), (name, flags),
+         (flags & MFD_CLOEXEC) != 0)
+TAKES_FD(eventfd, EVENTFD, (unsigned count, int flags), (count, flags), (flags & EFD_CLOEXEC) != 0)
+TAKES_FD(epoll_create, EPOLL, (int size), (size), false)
+TAKES_FD(epoll_create1, EPOLL, (int flags), (flags), (flags & EPOLL_CLOEXEC) != 0)
+TAKES_FD(timerfd_create, TIMERFD, (int clock, int flags), (clock, flags),
+         (flags & TFD_CLOEXEC) != 0)
+TAKES_FD(inotify_init, INOTIFY, (void), (), false)
+TAKES_FD(inotify_init1, INOTIFY, (int flags), (flags), (flags & IN_CLOEXEC) != 0)
+TAKES_FD(fanotify_init, FANOTIFY, (unsigned flags, unsigned event_flags), (flags, event_flags),
+         (flags & 1) != 0 /* FAN_CLOEXEC, linux/fanotify.h */)
+TAKES_FD(pidfd_open, PIDFD, (pid_t pid, unsigned flags), (pid, flags), true)
+TAKES_FD(pidfd_getfd, RECEIVED, (int pidfd, int target, unsigned flags), (pidfd, target, flags),
+         true)
+TAKES_FD(fsopen, MOUNT, (const char *type, unsigned flags), (type, flags), (flags & 1) != 0)
+TAKES_FD(fspick, MOUNT, (int dir, const char *path, unsigned flags), (dir, path, flags),
+         (flags & 1) != 0)
+TAKES_FD(fsmount, MOUNT, (int fs, unsigned flags, unsigned attributes), (fs, flags, attributes),
+         (flags & 1) != 0)
+TAKES_FD(open_tree, MOUNT, (int dir, const char *path, unsigned flags), (dir, path, flags),
+         (flags & O_CLOEXEC) != 0)
+
+/* open.2, open_by_handle_at.2, shm_open.3, posix_openpt.3 */
+TAKES_FD(creat, FILE, (const char *path, mode_t mode), (path, mode), false)
+TAKES_FD(creat64, FILE, (const char *path, mode_t mode), (path, mode), false)
+TAKES_FD(__open_2, FILE, (const char *path, int flags), (path, flags), OPEN_CLOEXEC)
+TAKES_FD(__open64_2, FILE, (const char *path, int flags), (path, flags), OPEN_CLOEXEC)
+TAKES_FD(__openat_2, FILE, (int dir, const char *path, int flags), (dir, path, flags), OPEN_CLOEXEC)
+TAKES_FD(__openat64_2, FILE, (int dir, const char *path, int flags), (dir, path, flags),
+         OPEN_CLOEXEC)
+TAKES_FD(open_by_handle_at, FILE, (int mount, struct file_handle *handle, int flags),
+         (mount, handle, flags), OPEN_CLOEXEC)
+TAKES_FD(shm_open, SHM, (const char *name, int flags, mode_t mode), (name, flags, mode), true)
+TAKES_FD(posix_openpt, PTY, (int flags), (flags), OPEN_CLOEXEC)
+TAKES_FD(getpt, PTY, (void), (), false)
+
+#define MODE(last)                                                                                 \
+    mode_t mode = 0;                                                                               \
+    if (__OPEN_NEEDS_MODE(flags)) {                                                                \
+        va_list list;                                                                              \
+        va_start(list, last);                                                                      \
+        mode = va_arg(list, mode_t);                                                               \
+        va_end(list);                                                                              \
+    }
+
+#define OPENS(name)                                                                                \
+    EXPORT int name(const char *path, int flags, ...)                                              \
+    {                                                                                              \
+        MODE(flags)                                                                                \
+        return shim_took(HERE,                                                                     \
+                         PERFORM(false, int, name, (path, flags, mode),                            \
+                                 raw_syscall4(SYS_openat, AT_FDCWD, path, flags, mode)),           \
+                         LEDGER_FD_FILE, OPEN_CLOEXEC);                                            \
+    }
+#define OPENS_AT(name)                                                                             \
+    EXPORT int name(int dir, const char *path, int flags, ...)                                     \
+    {                                                                                              \
+        MODE(flags)                                                                                \
+        return shim_took(HERE,                                                                     \
+                         PERFORM(false, int, name, (dir, path, flags, mode),                       \
+                                 raw_syscall4(SYS_openat, dir, path, flags, mode)),                \
+                         LEDGER_FD_FILE, OPEN_CLOEXEC);                                            \
+    }
+OPENS(open)
+OPENS(open64)
+OPENS_AT(openat)
+OPENS_AT(openat64)
+
+EXPORT mqd_t mq_open(const char *name, int flags, ...)
+{
+    mode_t mode = 0;
+    struct mq_attr *attributes = NULL;
+    if (flags & O_CREAT) {
+        va_list list;
+        va_start(list, flags);
+        mode = va_arg(list, mode_t);
+        attributes = va_arg(list, struct mq_attr *);
+        va_end(list);
+    }
+    return shim_took(HERE, REAL(mq_open)(name, flags, mode, attributes), LEDGER_FD_MQUEUE, true);
+}
+
+EXPORT mqd_t __mq_open_2(const char *name, int flags)
+{
+    return shim_took(HERE, REAL(__mq_open_2)(name, flags), LEDGER_FD_MQUEUE, true);
+}
+
+/* signalfd.2: with a descriptor given, that one is changed and nothing is taken. */
+EXPORT int signalfd(int fd, const sigset_t *mask, int flags)
+{
+    int result = REAL(signalfd)(fd, mask, flags);
+    if (fd == -1) {
+        return shim_took(HERE, result, LEDGER_FD_SIGNALFD, (flags & SFD_CLOEXEC) != 0);
+    }
+    if (shim_watching()) {
+        shim_fd_named(HERE, result);
+    }
+    return result;
+}
+
+static void took_two(const struct unwind_start *here, const int *fds, int result,
+                     enum ledger_fd_kind kind, bool cloexec)
+{
+    if (result == 0) {
+        shim_took(here, fds[0], kind, cloexec);
+        shim_took(here, fds[1], kind, cloexec);
+    } else {
+        shim_took(here, -1, kind, cloexec);
+    }
+}
+
+EXPORT int pipe(int fds[2])
+{
+    int result = PERFORM(false, int, pipe, (fds), raw_syscall2(SYS_pipe2, fds, 0));
+    took_two(HERE, fds, result, LEDGER_FD_PIPE, false);
+    return result;
+}
+
+EXPORT int pipe2(int fds[2], int flags)
+{
+    int result = PERFORM(false, int, pipe2, (fds, flags), raw_syscall2(SYS_pipe2, fds, flags));
+    took_two(HERE, fds, result, LEDGER_FD_PIPE, OPEN_CLOEXEC);
+    return result;
+}
+
+EXPORT int openpty(int *master, int *slave, char *name, const struct termios *termios,
+                   const struct winsize *size)
+{
+    int result = REAL(openpty)(master, slave, name, termios, size);
+    took_two(HERE, (int[]){result == 0 ? *master : -1, result == 0 ? *slave : -1}, result,
+             LEDGER_FD_PTY, false);
+    return result;
+}
+
+/* dup.2 */
+static int copied(const struct unwind_start *here, int from, int to, bool cloexec)
+{
+    if (likely(to >= 0)) {
+        if (likely(shim_watching())) {
+            shim_fd_copied(here, from, to, cloexec);
+        }
+        return to;
+    }
+    return shim_took(here, to, LEDGER_FD_DUP, cloexec);
+}
+
+int shim_dup(const struct unwind_start *here, bool raw, int fd)
+{
+    return copied(here, fd, PERFORM(raw, int, dup, (fd), raw_syscall1(SYS_dup, fd)), false);
+}
+
+EXPORT int dup(int fd)
+{
+    return shim_dup(HERE, false, fd);
+}
+
+/* dup2 and dup3 close what was at `to`, and only if they succeed. */
+static int copied_over(const struct unwind_start *here, int from, int to, int result,
+                       const struct shim_release *release, bool cloexec)
+{
+    if (release->watching) {
+        if (result == to) {
+            shim_fd_copied(here, from, to, cloexec);
+        } else {
+            shim_fd_kept(to, release);
+        }
+    }
+    return result;
+}
+
+int shim_dup3(const struct unwind_start *here, bool raw, int from, int to, int flags)
+{
+    struct shim_release release = shim_fd_releasing(here, to);
+    int result =
+        PERFORM(raw, int, dup3, (from, to, flags), raw_syscall3(SYS_dup3, from, to, flags));
+    return copied_over(here, from, to, result, &release, OPEN_CLOEXEC);
+}
+
+EXPORT int dup3(int from, int to, int flags)
+{
+    return shim_dup3(HERE, false, from, to, flags);
+}
+
+static long kernel_dup2(int from, int to)
+{
+#ifdef SYS_dup2
+    return raw_syscall2(SYS_dup2, from, to);
+#else
+    return from == to ? raw_syscall2(SYS_fcntl, from, F_GETFD)
+                      : raw_syscall3(SYS_dup3, from, to, 0);
+#endif
+}
+
+int shim_dup2(const struct unwind_start *here, bool raw, int from, int to)
+{
+    if (from == to) { /* nothing is closed, nothing is taken */
+        return PERFORM(raw, int, dup2, (from, to), kernel_dup2(from, to));
+    }
+    struct shim_release release = shim_fd_releasing(here, to);
+    int result = PERFORM(raw, int, dup2, (from, to), kernel_dup2(from, to));
+    return copied_over(here, from, to, result, &release, false);
+}
+
+EXPORT int dup2(int from, int to)
+{
+    return shim_dup2(HERE, false, from, to);
+}
+
+/* fcntl.2. Other commands may block (F_SETLKW is a cancellation point): they go straight on. */
+int shim_fcntl(const struct unwind_start *here, int fd, int command, int result, long argument)
+{
+    if (command == F_DUPFD || command == F_DUPFD_CLOEXEC) {
+        return copied(here, fd, result, command == F_DUPFD_CLOEXEC);
+    }
+    if (command == F_SETFD && result == 0 && shim_watching()) {
+        ledger_fd_cloexec(&shim.ledger, fd, (argument & FD_CLOEXEC) != 0);
+    }
+    return result;
+}
+
+#define CONTROLS_FD(name)                                                                          \
+    EXPORT int name(int fd, int command, ...)                                                      \
+    {                                                                                              \
+        va_list list;                                                                              \
+        va_start(list, command);                                                                   \
+        long argument = va_arg(list, long);                                                        \
+        va_end(list);                                                                              \
+        int result = PERFORM(false, int, name, (fd, command, argument),                            \
+                             raw_syscall3(SYS_fcntl, fd, command, argument));                      \
+        return shim_fcntl(HERE, fd, command, result, argument);                                    \
+    }
+CONTROLS_FD(fcntl)
+CONTROLS_FD(fcntl64)
+
+/* close.2: leaves the ledger before the call, since from within it on the number may be another
+ * thread's. A cancellation point: the thread may end inside. */
+int shim_close(const struct unwind_start *here, bool raw, int fd)
+{
+    struct shim_release release = {.watching = false};
+    if (!FAULT(release_order)) {
+        release = shim_fd_releasing(here, fd);
+    }
+    int result = PERFORM(raw, int, close, (fd), raw_syscall1(SYS_close, fd));
+    if (FAULT(release_order)) {
+        release = shim_fd_releasing(here, fd);
+    }
+    shim_fd_released(fd, &release, result);
+    return result;
+}
+
+EXPORT int close(int fd)
+{
+    return shim_close(HERE, false, fd);
+}
+
+EXPORT int mq_close(mqd_t queue)
+{
+    struct shim_release release = shim_fd_releasing(HERE, queue);
+    int result = REAL(mq_close)(queue);
+    shim_fd_released(queue, &release, result);
+    return result;
+}
+
+/* close_range.2. It fails before it does anything, or not at all. */
+int shim_close_range(const struct unwind_start *here, bool raw, unsigned first, unsigned last,
+                     unsigned flags)
+{
+    bool watching = shim_watching();
+    bool closes = !(flags & (CLOSE_RANGE_CLOEXEC | CLOSE_RANGE_UNSHARE)) && first <= last;
+    struct ledger_actor *actor = shim_actor();
+    if (watching && closes) {
+        ledger_fd_fly_range(&shim.ledger, actor, first, last, shim_stack(here));
+    }
+    int result = PERFORM(raw, int, close_range, (first, last, (int)flags),
+                         raw_syscall3(SYS_close_range, first, last, flags));
+    if (!watching) {
+        return result;
+    }
+    if (closes) {
+        ledger_fd_released_range(&shim.ledger, first, last, result < 0);
+    } else if (result == 0 && (flags & CLOSE_RANGE_UNSHARE)) {
+        shim_thread.detached = true;
+    } else if (result == 0) {
+        ledger_fd_cloexec_range(&shim.ledger, first, last);
+    }
+    return result;
+}
+
+EXPORT int close_range(unsigned first, unsigned last, int flags)
+{
+    return shim_close_range(HERE, false, first, last, (unsigned)flags);
+}
+
+EXPORT void closefrom(int first)
+{
+    bool watching = shim_watching();
+    unsigned from = first < 0 ? 0 : (unsigned)first;
+    if (watching) {
+        ledger_fd_fly_range(&shim.ledger, shim_actor(), from, UINT32_MAX, shim_stack(HERE));
+    }
+    REAL(closefrom)(first);
+    if (watching) {
+        ledger_fd_released_range(&shim.ledger, from, UINT32_MAX, false);
+    }
+}

@@ -1,0 +1,80 @@
+/*
+ * wrap_sockets.c: sockets, and the descriptors that arrive over them (unix.7, SCM_RIGHTS).
+ */
+#include <sys/socket.h>
+
+#include "calls.h"
+#include "wrap.h"
+
+#ifndef SCM_PIDFD
+#define SCM_PIDFD 0x04 /* include/linux/socket.h, Linux 6.5 */
+#endif
+
+TAKES_FD(socket, SOCKET, (int domain, int type, int protocol), (domain, type, protocol),
+         (type & SOCK_CLOEXEC) != 0)
+TAKES_FD(accept, SOCKET, (int fd, struct sockaddr *address, socklen_t *length),
+         (fd, address, length), false)
+TAKES_FD(accept4, SOCKET, (int fd, struct sockaddr *address, socklen_t *length, int flags),
+         (fd, address, length, flags), (flags & SOCK_CLOEXEC) != 0)
+
+EXPORT int socketpair(int domain, int type, int protocol, int fds[2])
+{
+    int result = REAL(socketpair)(domain, type, protocol, fds);
+    bool cloexec = (type & SOCK_CLOEXEC) != 0;
+    shim_took(HERE, result == 0 ? fds[0] : -1, LEDGER_FD_SOCKET, cloexec);
+    if (result == 0) {
+        shim_took(HERE, fds[1], LEDGER_FD_SOCKET, cloexec);
+    }
+    return result;
+}
+
+void shim_received(const struct unwind_start *here, const struct msghdr *message, int flags)
+{
+    struct msghdr *header = (struct msghdr *)(uintptr_t)message;
+    for (struct cmsghdr *control = CMSG_FIRSTHDR(header); control;
+         control = CMSG_NXTHDR(header, control)) {
+        if (control->cmsg_level != SOL_SOCKET ||
+            (control->cmsg_type != SCM_RIGHTS && control->cmsg_type != SCM_PIDFD)) {
+            continue;
+        }
+        size_t count = (control->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        const int *fds = (const int *)CMSG_DATA(control);
+        for (size_t i = 0; i < count; i++) {
+            if (fds[i] >= 0) { /* a pidfd may be an error instead */
+                shim_fd_taken(here, fds[i],
+                              control->cmsg_type == SCM_RIGHTS ? LEDGER_FD_RECEIVED
+                                                               : LEDGER_FD_PIDFD,
+                              flags & MSG_CMSG_CLOEXEC ? LEDGER_CLOEXEC : 0, 0);
+            }
+        }
+    }
+}
+
+EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags)
+{
+    ssize_t result = REAL(recvmsg)(fd, message, flags);
+    if (result >= 0 && message->msg_controllen > 0 && shim_watching()) {
+        shim_received(HERE, message, flags);
+    }
+    return result;
+}
+
+void shim_received_many(const struct unwind_start *here, const struct mmsghdr *messages, int count,
+                        int flags)
+{
+    for (int i = 0; i < count; i++) {
+        if (messages[i].msg_hdr.msg_controllen > 0) {
+            shim_received(here, &messages[i].msg_hdr, flags);
+        }
+    }
+}
+
+EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags,
+                    struct timespec *timeout)
+{
+    int result = REAL(recvmmsg)(fd, messages, count, flags, timeout);
+    if (result > 0 && shim_watching()) {
+        shim_received_many(HERE, messages, result, flags);
+    }
+    return result;
+}

@@ -1,0 +1,323 @@
+/*
+ * wrap_syscall.c: syscall(2), for every number that takes, releases or names something.
+ *
+ * All other numbers are jumped to the real one, with no frame of ours in between: some (vfork,
+ * clone with memory shared) return twice on one stack.
+ */
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <stddef.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+
+#include "calls.h"
+#include "wrap.h"
+
+/* asm-generic/unistd.h: numbers that are the same on x86-64 and aarch64 since Linux 5.1, and that
+ * this libc's headers may be too old for. */
+#ifndef SYS_memfd_secret
+#define SYS_memfd_secret 447
+#endif
+#ifndef SYS_fanotify_init
+#error "sys/syscall.h is incomplete"
+#endif
+
+/* A call that returns a descriptor; which argument holds its close-on-exec bit. */
+struct taker {
+    int16_t number;
+    uint8_t kind;
+    uint8_t flags_argument; /* 1..5; 0: none; 6: always close-on-exec; 7: inside a struct */
+    uint32_t cloexec;
+};
+
+static const struct taker takers[] = {
+    {SYS_openat, LEDGER_FD_FILE, 3, O_CLOEXEC},
+    {SYS_memfd_create, LEDGER_FD_MEMFD, 2, MFD_CLOEXEC},
+    {SYS_memfd_secret, LEDGER_FD_SECRETMEM, 1, O_CLOEXEC},
+    {SYS_socket, LEDGER_FD_SOCKET, 2, SOCK_CLOEXEC},
+    {SYS_accept4, LEDGER_FD_SOCKET, 4, SOCK_CLOEXEC},
+    {SYS_accept, LEDGER_FD_SOCKET, 0, 0},
+    {SYS_eventfd2, LEDGER_FD_EVENTFD, 2, O_CLOEXEC},
+    {SYS_epoll_create1, LEDGER_FD_EPOLL, 1, O_CLOEXEC},
+    {SYS_timerfd_create, LEDGER_FD_TIMERFD, 2, O_CLOEXEC},
+    {SYS_inotify_init1, LEDGER_FD_INOTIFY, 1, O_CLOEXEC},
+    {SYS_fanotify_init, LEDGER_FD_FANOTIFY, 1, 1},
+    {SYS_pidfd_open, LEDGER_FD_PIDFD, 6, 0},
+    {SYS_pidfd_getfd, LEDGER_FD_RECEIVED, 6, 0},
+    {SYS_mq_open, LEDGER_FD_MQUEUE, 2, O_CLOEXEC},
+    {SYS_fsopen, LEDGER_FD_MOUNT, 2, 1},
+    {SYS_fspick, LEDGER_FD_MOUNT, 3, 1},
+    {SYS_fsmount, LEDGER_FD_MOUNT, 2, 1},
+    {SYS_open_tree, LEDGER_FD_MOUNT, 3, O_CLOEXEC},
+    {SYS_io_uring_setup, LEDGER_FD_IO_URING, 6, 0},
+    {SYS_userfaultfd, LEDGER_FD_USERFAULTFD, 1, O_CLOEXEC},
+    {SYS_perf_event_open, LEDGER_FD_PERF, 5, 8 /* PERF_FLAG_FD_CLOEXEC */},
+    {SYS_open_by_handle_at, LEDGER_FD_FILE, 3, O_CLOEXEC},
+    {SYS_openat2, LEDGER_FD_FILE, 7, O_CLOEXEC},
+    {SYS_landlock_create_ruleset, LEDGER_FD_LANDLOCK, 6, 0},
+#ifdef SYS_open
+    {SYS_open, LEDGER_FD_FILE, 2, O_CLOEXEC},
+    {SYS_creat, LEDGER_FD_FILE, 0, 0},
+    {SYS_eventfd, LEDGER_FD_EVENTFD, 0, 0},
+    {SYS_epoll_create, LEDGER_FD_EPOLL, 0, 0},
+    {SYS_inotify_init, LEDGER_FD_INOTIFY, 0, 0},
+#endif
+};
+
+static const struct taker *find_taker(long number)
+{
+    for (unsigned i = 0; i < sizeof(takers) / sizeof(takers[0]); i++) {
+        if (takers[i].number == number) {
+            return &takers[i];
+        }
+    }
+    return NULL;
+}
+
+static bool is_cloexec(const struct taker *taker, const long *a)
+{
+    switch (taker->flags_argument) {
+    case 0:
+        return false;
+    case 6:
+        return true;
+    case 7:
+        return (*(const uint64_t *)a[3] & taker->cloexec) != 0; /* struct open_how */
+    default:
+        return ((unsigned long)a[taker->flags_argument] & taker->cloexec) != 0;
+    }
+}
+
+/* bpf.2: some commands return a descriptor, most do not. linux/bpf.h */
+static bool bpf_takes(long command)
+{
+    switch (command) {
+    case 0:  /* BPF_MAP_CREATE */
+    case 5:  /* BPF_PROG_LOAD */
+    case 7:  /* BPF_OBJ_GET */
+    case 13: /* BPF_PROG_GET_FD_BY_ID */
+    case 14: /* BPF_MAP_GET_FD_BY_ID */
+    case 17: /* BPF_RAW_TRACEPOINT_OPEN */
+    case 18: /* BPF_BTF_LOAD */
+    case 19: /* BPF_BTF_GET_FD_BY_ID */
+    case 28: /* BPF_LINK_CREATE */
+    case 30: /* BPF_LINK_GET_FD_BY_ID */
+    case 32: /* BPF_ENABLE_STATS */
+    case 33: /* BPF_ITER_CREATE */
+        return true;
+    default:
+        return false;
+    }
+}
+
+static long made(const long *a)
+{
+    return libc_result(raw_syscall6(a[0], a[1], a[2], a[3], a[4], a[5], a[6]));
+}
+
+static long took(const struct unwind_start *here, const struct taker *taker, const long *a)
+{
+    int result = (int)made(a);
+    return shim_took(here, result, (enum ledger_fd_kind)taker->kind,
+                     result >= 0 && is_cloexec(taker, a));
+}
+
+static long took_pair(const struct unwind_start *here, const long *a, const int *fds,
+                      enum ledger_fd_kind kind, bool cloexec)
+{
+    long result = made(a);
+    shim_took(here, result == 0 ? fds[0] : -1, kind, cloexec);
+    if (result == 0) {
+        shim_took(here, fds[1], kind, cloexec);
+    }
+    return result;
+}
+
+static long ioctl_made(const struct unwind_start *here, const long *a)
+{
+    long result = made(a);
+    if (shim_ioctl_matters((unsigned long)a[2]) && shim_watching()) {
+        shim_ioctl_done(here, (unsigned long)a[2], a[3], (int)result);
+    }
+    return result;
+}
+
+static long seccomp_made(const struct unwind_start *here, const long *a)
+{
+    enum { SET_STRICT = 0, SET_FILTER = 1, TSYNC = 1, NEW_LISTENER = 8 }; /* linux/seccomp.h */
+    if (a[1] == SET_STRICT || a[1] == SET_FILTER) {
+        shim_before_filter((a[2] & TSYNC) != 0);
+    }
+    long result = made(a);
+    if (a[1] == SET_FILTER && (a[2] & NEW_LISTENER)) {
+        shim_took(here, (int)result, LEDGER_FD_SECCOMP, true);
+    }
+    return result;
+}
+
+static long received(const struct unwind_start *here, const long *a)
+{
+    long result = made(a);
+    if (result >= 0 && shim_watching()) {
+        if (a[0] == SYS_recvmsg) {
+            shim_received(here, (const struct msghdr *)a[2], (int)a[3]);
+        } else {
+            shim_received_many(here, (const struct mmsghdr *)a[2], (int)result, (int)a[4]);
+        }
+    }
+    return result;
+}
+
+static long signalfd_made(const struct unwind_start *here, const long *a)
+{
+    int result = (int)made(a);
+    if (a[1] == -1) {
+        return shim_took(here, result, LEDGER_FD_SIGNALFD, (a[4] & O_CLOEXEC) != 0);
+    }
+    return result;
+}
+
+static __attribute__((noinline)) long dispatch(const struct unwind_start *here, const long *a)
+{
+    switch (a[0]) {
+    case SYS_close:
+        return shim_close(here, true, (int)a[1]);
+    case SYS_close_range:
+        return shim_close_range(here, true, (unsigned)a[1], (unsigned)a[2], (unsigned)a[3]);
+    case SYS_dup:
+        return shim_dup(here, true, (int)a[1]);
+#ifdef SYS_dup2
+    case SYS_dup2:
+        return shim_dup2(here, true, (int)a[1], (int)a[2]);
+    case SYS_pipe:
+        return took_pair(here, a, (const int *)a[1], LEDGER_FD_PIPE, false);
+    case SYS_signalfd:
+        return signalfd_made(here, (const long[]){a[0], a[1], a[2], a[3], 0, 0, 0});
+#endif
+    case SYS_dup3:
+        return shim_dup3(here, true, (int)a[1], (int)a[2], (int)a[3]);
+    case SYS_fcntl:
+        return shim_fcntl(here, (int)a[1], (int)a[2], (int)made(a), a[3]);
+    case SYS_pipe2:
+        return took_pair(here, a, (const int *)a[1], LEDGER_FD_PIPE, (a[2] & O_CLOEXEC) != 0);
+    case SYS_socketpair:
+        return took_pair(here, a, (const int *)a[4], LEDGER_FD_SOCKET, (a[2] & SOCK_CLOEXEC) != 0);
+    case SYS_recvmsg:
+    case SYS_recvmmsg:
+        return received(here, a);
+    case SYS_signalfd4:
+        return signalfd_made(here, a);
+    case SYS_bpf:
+        return bpf_takes(a[1]) ? shim_took(here, (int)made(a), LEDGER_FD_BPF, true) : made(a);
+    case SYS_seccomp:
+        return seccomp_made(here, a);
+    case SYS_ioctl:
+        return ioctl_made(here, a);
+    case SYS_mmap:
+        return (long)shim_mmap(here, true, (void *)a[1], (size_t)a[2], (int)a[3], (int)a[4],
+                               (int)a[5], a[6]);
+    case SYS_munmap:
+        return shim_munmap(here, true, (void *)a[1], (size_t)a[2]);
+    case SYS_mremap:
+        return (long)shim_mremap(here, true, (void *)a[1], (size_t)a[2], (size_t)a[3], (int)a[4],
+                                 (void *)a[5]);
+    case SYS_mprotect:
+        return shim_mprotect(here, true, (void *)a[1], (size_t)a[2], (int)a[3], -2);
+    case SYS_pkey_mprotect:
+        return shim_mprotect(here, true, (void *)a[1], (size_t)a[2], (int)a[3], (int)a[4]);
+    case SYS_shmat:
+        return (long)shim_shmat(here, true, (int)a[1], (const void *)a[2], (int)a[3]);
+    case SYS_shmdt:
+        return shim_shmdt(here, true, (const void *)a[1]);
+    case SYS_execve:
+        return shim_execve(true, (const char *)a[1], (char *const *)a[2], (char *const *)a[3]);
+    case SYS_execveat:
+        return shim_execveat(true, (int)a[1], (const char *)a[2], (char *const *)a[3],
+                             (char *const *)a[4], (int)a[5]);
+    case SYS_unshare: {
+        long result = made(a);
+        if (result == 0 && (a[1] & CLONE_FILES)) {
+            shim_thread.detached = true;
+        }
+        return result;
+    }
+    case SYS_exit_group:
+        shim_finish((int)a[1]);
+        return made(a);
+    default:
+        return took(here, find_taker(a[0]), a);
+    }
+}
+
+static bool matters(long number)
+{
+    switch (number) {
+    case SYS_close:
+    case SYS_close_range:
+    case SYS_dup:
+    case SYS_dup3:
+    case SYS_fcntl:
+    case SYS_pipe2:
+    case SYS_socketpair:
+    case SYS_recvmsg:
+    case SYS_recvmmsg:
+    case SYS_signalfd4:
+    case SYS_bpf:
+    case SYS_seccomp:
+    case SYS_ioctl:
+    case SYS_mmap:
+    case SYS_munmap:
+    case SYS_mremap:
+    case SYS_mprotect:
+    case SYS_pkey_mprotect:
+    case SYS_shmat:
+    case SYS_shmdt:
+    case SYS_execve:
+    case SYS_execveat:
+    case SYS_unshare:
+    case SYS_exit_group:
+#ifdef SYS_dup2
+    case SYS_dup2:
+    case SYS_pipe:
+    case SYS_signalfd:
+#endif
+        return true;
+    default:
+        return find_taker(number) != NULL;
+    }
+}
+
+/* A process that is about to run on our memory: its calls are not ours. The count is never taken
+ * back, since nobody tells when such a child has gone. */
+static void note_clone(long number, long first)
+{
+    bool shares = false;
+#ifdef SYS_vfork
+    shares = number == SYS_vfork;
+#endif
+    if (number == SYS_clone) {
+        shares = (first & CLONE_VM) && !(first & CLONE_THREAD);
+    } else if (number == SYS_clone3 && first != 0) {
+        uint64_t flags = *(const uint64_t *)first; /* struct clone_args */
+        shares = (flags & CLONE_VM) && !(flags & CLONE_THREAD);
+    }
+    if (shares) {
+        __atomic_add_fetch(&shim.vm_children, 1, __ATOMIC_RELAXED);
+    }
+}
+
+EXPORT long shim_syscall_wrapper(long number, long a, long b, long c, long d, long e,
+                                 long f) __asm__("syscall");
+EXPORT long shim_syscall_wrapper(long number, long a, long b, long c, long d, long e, long f)
+{
+    if (unlikely(matters(number))) {
+        const long arguments[] = {number, a, b, c, d, e, f};
+        return dispatch(HERE, arguments);
+    }
+    note_clone(number, a);
+    if (unlikely(real.syscall == NULL)) {
+        return libc_result(raw_syscall6(number, a, b, c, d, e, f));
+    }
+    return ((long (*)(long, long, long, long, long, long, long))real.syscall)(number, a, b, c, d, e,
+                                                                              f);
+}

@@ -1,0 +1,70 @@
+/*
+ * wrap_vfork.S: vfork(2), which returns twice on one stack and so cannot be written in C.
+ *
+ * While the child runs on our memory, shim.vm_children is raised: only then do wrappers ask which
+ * process they are in. The parent, which the kernel wakes when the child has gone or exec'ed,
+ * takes it back.
+ */
+#if defined(__x86_64__)
+    .text
+    .globl vfork
+    .type vfork, @function
+    .balign 16
+vfork:
+    .cfi_startproc
+    popq %rdi /* the return address: the child's own returns will overwrite its place */
+    .cfi_adjust_cfa_offset -8
+    .cfi_register %rip, %rdi
+    lock incl shim+8(%rip)
+    movl $58, %eax /* __NR_vfork */
+    syscall
+    pushq %rdi
+    .cfi_adjust_cfa_offset 8
+    .cfi_rel_offset %rip, 0
+    testq %rax, %rax
+    je 1f
+    lock decl shim+8(%rip)
+    cmpq $-4095, %rax
+    jae 2f
+1:  ret
+2:  movq %rax, %rdi
+    jmp shim_failed
+    .cfi_endproc
+    .size vfork, .-vfork
+    .hidden shim
+    .hidden shim_failed
+#elif defined(__aarch64__)
+    .text
+    .globl vfork
+    .type vfork, %function
+    .balign 16
+vfork:
+    .cfi_startproc
+    adrp x9, shim
+    add x9, x9, :lo12:shim
+    add x9, x9, #8
+1:  ldxr w10, [x9]
+    add w10, w10, #1
+    stxr w11, w10, [x9]
+    cbnz w11, 1b
+    mov x0, #0x4111 /* CLONE_VM | CLONE_VFORK | SIGCHLD */
+    mov x1, #0
+    mov x2, #0
+    mov x3, #0
+    mov x4, #0
+    mov x8, #220 /* __NR_clone */
+    svc #0
+    cbz x0, 3f
+2:  ldxr w10, [x9]
+    sub w10, w10, #1
+    stxr w11, w10, [x9]
+    cbnz w11, 2b
+    cmn x0, #4095
+    b.cs shim_failed
+3:  ret
+    .cfi_endproc
+    .size vfork, .-vfork
+    .hidden shim
+    .hidden shim_failed
+#endif
+    .section .note.GNU-stack, "", %progbits
