@@ -14,6 +14,8 @@
 
 #include "system.h"
 
+static volatile int *volatile nowhere = (void *)8; /* hidden from the compiler */
+
 static __attribute__((noinline)) void the_last_taker(void)
 {
     if (memfd_create("the last", MFD_CLOEXEC) < 0)
@@ -26,7 +28,7 @@ static void *ends(void *how)
     if (strcmp(how, "sigkill") == 0)
         raw(SYS_kill, getpid(), SIGKILL);
     if (strcmp(how, "sigsegv") == 0)
-        *(volatile int *)(uintptr_t)8 = 1;
+        *nowhere = 1;
     if (strcmp(how, "sigterm") == 0)
         kill(getpid(), SIGTERM);
     if (strcmp(how, "abort") == 0)
