@@ -127,9 +127,10 @@ void arguments_help(FILE *out, uint64_t only)
 
         if (!(only >> i & 1))
             continue;
-        (void)snprintf(name, sizeof name, row->type == OPTIONS_TYPE_PATTERN ? "--%s[=%s]"
-                                          : row->value_name[0]             ? "--%s=%s"
-                                                                           : "--%s",
+        (void)snprintf(name, sizeof name,
+                       row->type == OPTIONS_TYPE_PATTERN ? "--%s[=%s]"
+                       : row->value_name[0]              ? "--%s=%s"
+                                                         : "--%s",
                        row->name, row->value_name);
         for (char *c = name + 2; *c && *c != '='; c++)
             if (*c == '_')

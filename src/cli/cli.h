@@ -14,8 +14,8 @@
 #include "report/write.h"
 
 enum cli_status {
-    CLI_USAGE = 2,        /* a mistake in the command line; nothing was started */
-    CLI_NOT_WATCHED = 124, /* no image of the program ever loaded the shim */
+    CLI_USAGE = 2,                   /* a mistake in the command line; nothing was started */
+    CLI_NOT_WATCHED = 124,           /* no image of the program ever loaded the shim */
     CLI_FAILED = BASE_STATUS_FAILED, /* boxledger itself could not do its work */
     CLI_NOT_EXECUTABLE = 126,
     CLI_NOT_FOUND = 127,
@@ -49,10 +49,10 @@ void arguments_help(FILE *out, uint64_t only);
 
 /* What is known about a program before it is started. */
 struct target {
-    char *path;      /* as execvp will find it */
-    char *preload;   /* what must come before the shim: a sanitizer's runtime; or NULL */
-    bool refused;    /* it certainly cannot be watched; `failure` says why */
-    int status;      /* 0, or the status with which to end at once */
+    char *path;    /* as execvp will find it */
+    char *preload; /* what must come before the shim: a sanitizer's runtime; or NULL */
+    bool refused;  /* it certainly cannot be watched; `failure` says why */
+    int status;    /* 0, or the status with which to end at once */
     struct failure failure;
     struct arena arena;
 };
@@ -80,7 +80,7 @@ struct output {
         struct reader *reader;
         struct kernel_view view;
         bool has_view;
-    } *reports;
+    } * reports;
     size_t count;
 };
 /* Checks everything that can be wrong with the output before anything is started. */
@@ -96,6 +96,9 @@ void output_free(struct output *output, bool undo);
 
 /* --- save.c --- */
 
+/* Gives back the pages of a finished ledger's file that hold nothing. */
+void save_compact(int fd);
+
 /* Copies what is used of the ledger open at `from` to `to`, with the view as its annex. */
 bool save_ledger(int from, int to, const struct kernel_view *view, struct failure *failure);
 
@@ -107,9 +110,10 @@ struct watched {
     int fd;
     uint32_t *futex; /* the page of the header with process_state, or NULL: used as an address
                         only, never read: a file may be cut off under us */
-    pid_t pid; /* 0: not known yet */
-    int pidfd; /* -1: none */
+    pid_t pid;       /* 0: not known yet */
+    int pidfd;       /* -1: none */
     uint32_t state, serial; /* as last seen */
+    uint64_t start_ns;      /* of a followed process: for their order */
     bool ended;
     struct kernel_view view;
 };
@@ -118,6 +122,9 @@ struct watch {
     size_t count;
     const char *directory; /* of followed processes' ledgers; NULL: none are followed */
     int inotify;
+    char **pending; /* files in the directory that are not ledgers yet */
+    size_t pending_count;
+    uint64_t pending_since_ns;
     uint64_t next_sample_ns;
 };
 struct watched *watch_add(struct watch *watch, int fd, const char *path, pid_t pid);

@@ -14,7 +14,8 @@ static const char usage[] =
     "\n"
     "boxledger run starts COMMAND under the ledger of its mappings and descriptors and reports,\n"
     "when it ends, what is wrong. boxledger report does so for a ledger that was saved, or that a\n"
-    "running process writes. `boxledger run --help` lists the options; boxledger(1) explains them.\n";
+    "running process writes. `boxledger run --help` lists the options; boxledger(1) explains "
+    "them.\n";
 
 void cli_say(const char *format, ...)
 {

@@ -103,8 +103,8 @@ static bool write_json(struct output *output, FILE *out, bool follow)
     bool written;
 
     for (size_t i = 0; all && i < output->count; i++)
-        if (json_array_append_new(all, json_of_report(&output->reports[i].report,
-                                                      &output->write)) != 0)
+        if (json_array_append_new(all,
+                                  json_of_report(&output->reports[i].report, &output->write)) != 0)
             base_no_memory();
     if (!all)
         base_no_memory();

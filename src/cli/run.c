@@ -14,12 +14,13 @@
 #include "cli/cli.h"
 
 #define TAKES(key) (UINT64_C(1) << OPTIONS_KEY_##key)
-#define INTERNAL_KEYS (TAKES(attach) | TAKES(follow_dir))
+#define INTERNAL_KEYS (TAKES(attach) | TAKES(follow_dir) | TAKES(command_pid))
 static const uint64_t keys = ((UINT64_C(1) << OPTIONS_KEYS) - 1) & ~INTERNAL_KEYS;
 /* What the command does itself and the shim under it does not. */
 static const uint64_t not_passed_on = INTERNAL_KEYS | TAKES(ledger) | TAKES(live);
 
-/* --- signals --------------------------------------------------------------------------------------- */
+/* --- signals
+ * --------------------------------------------------------------------------------------- */
 
 static const int handled[] = {SIGCHLD, SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGIO};
 #define HANDLED (sizeof handled / sizeof *handled)
@@ -73,7 +74,8 @@ static void pass_signals_on(pid_t child)
             (void)kill(child, handled[i]);
 }
 
-/* --- the program's environment ----------------------------------------------------------------------- */
+/* --- the program's environment
+ * ----------------------------------------------------------------------- */
 
 struct run {
     struct arguments arguments;
@@ -82,11 +84,11 @@ struct run {
     struct watch watch;
     struct watched *root;
     char *shim;
-    char *options;    /* BOXLEDGER_OPTIONS of the program */
-    char *preload;    /* LD_PRELOAD of the program */
-    char *save_path;  /* --ledger; NULL */
+    char *options;   /* BOXLEDGER_OPTIONS of the program */
+    char *preload;   /* LD_PRELOAD of the program */
+    char *save_path; /* --ledger; NULL */
     int save_fd;
-    char *directory;  /* of followed processes' ledgers; NULL */
+    char *directory; /* of followed processes' ledgers; NULL */
     struct dispositions before;
 };
 
@@ -108,9 +110,11 @@ static bool make_options(struct run *run, int ledger)
     struct arena *arena = &run->arguments.arena;
 
     run->options = arena_format(arena, "attach=/proc/%d/fd/%d", (int)getpid(), ledger);
-    if (run->directory)
+    if (run->directory) {
         (void)quote(arena, &run->options, "follow_dir",
                     (struct options_text){run->directory, strlen(run->directory)});
+        run->options = arena_format(arena, "%s:command_pid=%d", run->options, (int)getpid());
+    }
     for (unsigned i = 0; i < OPTIONS_KEYS; i++) {
         const struct options_row *row = &options_table[i];
         const void *field = (const char *)options + row->offset;
@@ -118,11 +122,11 @@ static bool make_options(struct run *run, int ledger)
         if (!options_given(options, i) || !(row->scope & OPTIONS_SHIM) || (not_passed_on >> i & 1))
             continue;
         if (row->type == OPTIONS_TYPE_SWITCH) {
-            run->options = arena_format(arena, "%s:%s=%d", run->options, row->name,
-                                        *(const bool *)field);
+            run->options =
+                arena_format(arena, "%s:%s=%d", run->options, row->name, *(const bool *)field);
         } else if (row->type == OPTIONS_TYPE_NUMBER) {
-            run->options = arena_format(arena, "%s:%s=%u", run->options, row->name,
-                                        *(const uint32_t *)field);
+            run->options =
+                arena_format(arena, "%s:%s=%u", run->options, row->name, *(const uint32_t *)field);
         } else {
             const struct options_text *text = field;
 
@@ -153,7 +157,8 @@ static void make_preload(struct run *run)
     }
 }
 
-/* --- before the start ---------------------------------------------------------------------------------- */
+/* --- before the start
+ * ---------------------------------------------------------------------------------- */
 
 static bool reserve_ledger(struct run *run)
 {
@@ -241,7 +246,8 @@ static int prepare(struct run *run)
     return 0;
 }
 
-/* --- the program --------------------------------------------------------------------------------------- */
+/* --- the program
+ * --------------------------------------------------------------------------------------- */
 
 static _Noreturn void become_program(struct run *run, int error_pipe)
 {
@@ -313,7 +319,8 @@ static int attend(struct run *run)
     }
 }
 
-/* --- after its end --------------------------------------------------------------------------------------- */
+/* --- after its end
+ * --------------------------------------------------------------------------------------- */
 
 /* Adds a ledger to the output and saves it. Returns false after saying what went wrong. */
 static bool conclude(struct run *run, struct watched *watched, int fd, int save_fd,
@@ -335,10 +342,18 @@ static bool conclude(struct run *run, struct watched *watched, int fd, int save_
     return good;
 }
 
+static int by_start(const void *a, const void *b)
+{
+    const struct watched *x = *(struct watched *const *)a, *y = *(struct watched *const *)b;
+
+    return (x->start_ns > y->start_ns) - (x->start_ns < y->start_ns);
+}
+
 static bool conclude_followed(struct run *run)
 {
     bool good = true;
 
+    qsort(run->watch.items, run->watch.count, sizeof(struct watched *), by_start);
     for (size_t i = 0; i < run->watch.count; i++) {
         struct watched *watched = run->watch.items[i];
         cleanup_close int fd = -1;
@@ -357,9 +372,9 @@ static bool conclude_followed(struct run *run)
             images == 0)
             continue;
         for (unsigned n = 1; run->save_path && save_fd < 0 && n < 1000; n++) {
-            save_path = n == 1 ? arena_format(&run->arguments.arena, "%s.%u", run->save_path, pid)
-                               : arena_format(&run->arguments.arena, "%s.%u.%u", run->save_path,
-                                              pid, n);
+            save_path =
+                n == 1 ? arena_format(&run->arguments.arena, "%s.%u", run->save_path, pid)
+                       : arena_format(&run->arguments.arena, "%s.%u.%u", run->save_path, pid, n);
             save_fd = open(save_path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
             if (save_fd < 0 && errno != EEXIST) {
                 cli_say("--ledger: %s: %s", save_path, strerror(errno));

@@ -3,6 +3,7 @@
  * used, with the kernel's last word behind it. It never touches the ledger that it copies.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #include "cli/cli.h"
@@ -23,6 +24,11 @@ static bool write_at(int fd, const void *bytes, size_t size, uint64_t offset)
         offset += (uint64_t)put;
     }
     return true;
+}
+
+static bool is_zero(const unsigned char *page)
+{
+    return page[0] == 0 && memcmp(page, page + 1, 4095) == 0;
 }
 
 /* Copies a piece, leaving holes where there is nothing but zeroes. */
@@ -47,14 +53,37 @@ static bool copy_piece(int from, int to, uint64_t offset, unsigned char *buffer,
     for (size_t at = 0; at < size;) {
         size_t end = at;
 
-        while (end < size && (buffer[end] != 0 || memcmp(buffer + end, buffer + end + 1,
-                                                         PAGE - 1) != 0))
+        while (end < size && !is_zero(buffer + end))
             end += PAGE;
         if (end > at && !write_at(to, buffer + at, end - at, offset + at))
             return false;
         at = end + PAGE;
     }
     return true;
+}
+
+void save_compact(int fd)
+{
+    enum { PIECE = LEDGER_BASE_SIZE, PAGE = 4096 };
+    cleanup_free unsigned char *buffer = base_alloc(PIECE);
+    struct ledger_header header;
+    uint64_t size;
+
+    if (pread(fd, &header, sizeof header, 0) != (ssize_t)sizeof header ||
+        header.chunks > LEDGER_MAX_CHUNKS)
+        return;
+    size = reader_file_size(&header);
+    for (uint64_t offset = 0; offset < size; offset += PIECE) {
+        ssize_t got = pread(fd, buffer, PIECE, (off_t)offset);
+
+        for (size_t at = 0, end; got > 0 && at + PAGE <= (size_t)got; at = end + PAGE) {
+            for (end = at; end + PAGE <= (size_t)got && is_zero(buffer + end); end += PAGE)
+                continue;
+            if (end > at && fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                      (off_t)(offset + at), (off_t)(end - at)) != 0)
+                return;
+        }
+    }
 }
 
 bool save_ledger(int from, int to, const struct kernel_view *view, struct failure *failure)

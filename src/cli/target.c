@@ -76,8 +76,7 @@ static void find_program(struct target *target, const char *name)
         bool missing = error == ENOENT || error == ENOTDIR;
 
         target->status = missing ? CLI_NOT_FOUND : CLI_NOT_EXECUTABLE;
-        failure_set(&target->failure, "%s: %s", name,
-                    missing ? "not found" : strerror(error));
+        failure_set(&target->failure, "%s: %s", name, missing ? "not found" : strerror(error));
     }
 }
 
@@ -104,8 +103,8 @@ static const char *raises_privileges(const char *path, const struct stat *file)
 /* What must be first in LD_PRELOAD: the sanitizers' runtimes insist on it. */
 static bool is_sanitizer(const char *needed)
 {
-    static const char *const runtimes[] = {"libasan.so", "libtsan.so", "liblsan.so",
-                                           "libhwasan.so", "libclang_rt.asan"};
+    static const char *const runtimes[] = {"libasan.so", "libtsan.so", "liblsan.so", "libhwasan.so",
+                                           "libclang_rt.asan"};
 
     for (size_t i = 0; i < sizeof runtimes / sizeof *runtimes; i++)
         if (strncmp(needed, runtimes[i], strlen(runtimes[i])) == 0)
@@ -129,8 +128,8 @@ static void inspect_dynamic(struct target *target, Elf *elf, bool *has_soname)
             if (!gelf_getdyn(data, (int)i, &entry) || entry.d_tag == DT_NULL)
                 break;
             *has_soname |= entry.d_tag == DT_SONAME;
-            name = entry.d_tag == DT_NEEDED ? elf_strptr(elf, header.sh_link, entry.d_un.d_val)
-                                            : NULL;
+            name =
+                entry.d_tag == DT_NEEDED ? elf_strptr(elf, header.sh_link, entry.d_un.d_val) : NULL;
             if (name && !target->preload && is_sanitizer(name))
                 target->preload = arena_text(&target->arena, name, strlen(name));
         }

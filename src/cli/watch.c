@@ -66,7 +66,8 @@ static void write_outside_word(int fd, size_t offset, uint32_t word)
     (void)write_outside(fd, &word, sizeof word, offset);
 }
 
-/* --- ledgers ------------------------------------------------------------------------------------- */
+/* --- ledgers -------------------------------------------------------------------------------------
+ */
 
 static bool write_header(int fd)
 {
@@ -165,7 +166,8 @@ static void let_go(struct watched *watched)
     }
 }
 
-/* --- exits --------------------------------------------------------------------------------------- */
+/* --- exits ---------------------------------------------------------------------------------------
+ */
 
 /* The process stands at its exit and waits, for a bounded moment: ask the kernel what it holds,
  * then let it go. */
@@ -177,10 +179,10 @@ static void serve_exit(struct watched *watched, uint32_t serial)
         kernel_look(&watched->view, watched->pid);
     write_outside_word(watched->fd, offsetof(struct ledger_outside, checked), serial);
     if (watched->futex)
-        (void)syscall(SYS_futex,
-                      futex_word(watched, LEDGER_OUTSIDE_OFFSET +
-                                              offsetof(struct ledger_outside, checked)),
-                      FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+        (void)syscall(
+            SYS_futex,
+            futex_word(watched, LEDGER_OUTSIDE_OFFSET + offsetof(struct ledger_outside, checked)),
+            FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
     watched->serial = serial;
 }
 
@@ -229,6 +231,7 @@ static void end_followed(struct watched *watched)
 {
     watched->ended = true;
     forget_early_views(watched, read_field(watched->fd, process_state));
+    save_compact(watched->fd);
     let_go(watched);
 }
 
@@ -241,7 +244,8 @@ static bool is_gone(const struct watched *watched)
     return watched->pid && kill(watched->pid, 0) != 0 && errno == ESRCH;
 }
 
-/* --- followed children ----------------------------------------------------------------------------- */
+/* --- followed children
+ * ----------------------------------------------------------------------------- */
 
 static bool is_known(const struct watch *watch, const char *path)
 {
@@ -252,31 +256,69 @@ static bool is_known(const struct watch *watch, const char *path)
     return false;
 }
 
-static void try_file(struct watch *watch, const char *name)
+/* Adds a file of the directory. Returns false if it is not a ledger yet, but may become one. */
+static bool add_file(struct watch *watch, const char *path)
 {
-    size_t length = strlen(name);
-    char path[PATH_MAX];
+    struct watched *watched;
     char magic[8];
     struct stat file;
     int fd;
 
-    if (length < 8 || strcmp(name + length - 7, ".ledger") != 0 ||
-        (size_t)snprintf(path, sizeof path, "%s/%s", watch->directory, name) >= sizeof path ||
-        is_known(watch, path))
-        return;
+    if (is_known(watch, path))
+        return true;
     fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
     if (fd < 0)
-        return;
-    /* Not ready yet: its next event, or the last look at the directory, brings us back. */
-    if (fstat(fd, &file) < 0 || !S_ISREG(file.st_mode) || file.st_size < (off_t)LEDGER_BASE_SIZE ||
-        pread(fd, magic, sizeof magic, 0) != (ssize_t)sizeof magic ||
-        memcmp(magic, LEDGER_MAGIC, sizeof magic) != 0) {
+        return true;
+    if (fstat(fd, &file) < 0 || !S_ISREG(file.st_mode)) {
         close(fd);
-        return;
+        return true;
     }
-    find_process(watch_add(watch, fd, path, 0));
+    if (file.st_size < (off_t)LEDGER_BASE_SIZE ||
+        pread(fd, magic, sizeof magic, 0) != (ssize_t)sizeof magic ||
+        memcmp(magic, LEDGER_MAGIC, sizeof magic) != 0 || read_field(fd, images) == 0) {
+        close(fd);
+        return false;
+    }
+    watched = watch_add(watch, fd, path, 0);
+    find_process(watched);
+    (void)pread(fd, &watched->start_ns, sizeof watched->start_ns,
+                offsetof(struct ledger_header, start_ns));
     write_outside_word(fd, offsetof(struct ledger_outside, command_pid), (uint32_t)getpid());
     write_outside_word(fd, offsetof(struct ledger_outside, command_alive), 1);
+    return true;
+}
+
+static void try_file(struct watch *watch, const char *name)
+{
+    size_t length = strlen(name);
+    char path[PATH_MAX], *copy;
+
+    if (length < 8 || strcmp(name + length - 7, ".ledger") != 0 ||
+        (size_t)snprintf(path, sizeof path, "%s/%s", watch->directory, name) >= sizeof path ||
+        add_file(watch, path))
+        return;
+    for (size_t i = 0; i < watch->pending_count; i++)
+        if (strcmp(watch->pending[i], path) == 0)
+            return;
+    copy = strdup(path);
+    if (!copy)
+        base_no_memory();
+    watch->pending = base_grow(watch->pending, watch->pending_count, sizeof copy);
+    watch->pending[watch->pending_count++] = copy;
+    watch->pending_since_ns = now_ns(CLOCK_MONOTONIC);
+}
+
+static void try_pending(struct watch *watch)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < watch->pending_count; i++) {
+        if (add_file(watch, watch->pending[i]))
+            free(watch->pending[i]);
+        else
+            watch->pending[kept++] = watch->pending[i];
+    }
+    watch->pending_count = kept;
 }
 
 static void scan_directory(struct watch *watch)
@@ -323,14 +365,17 @@ static void serve_directory(struct watch *watch)
     }
 }
 
-/* --- the loop -------------------------------------------------------------------------------------- */
+/* --- the loop
+ * -------------------------------------------------------------------------------------- */
 
 void watch_serve(struct watch *watch)
 {
     uint64_t now;
 
-    if (watch->directory)
+    if (watch->directory) {
         serve_directory(watch);
+        try_pending(watch);
+    }
     for (size_t i = 0; i < watch->count; i++)
         serve_one(watch->items[i]);
     now = now_ns(CLOCK_MONOTONIC);
@@ -368,14 +413,21 @@ void watch_sleep(struct watch *watch, const uint32_t *wake, uint32_t seen)
         const struct watched *watched = watch->items[i];
 
         if (!watched->ended && watched->futex)
-            words[count++] = (struct futex_waitv){
-                .uaddr = (uintptr_t)futex_word(watched,
-                                               offsetof(struct ledger_header, process_state)),
-                .val = watched->state,
-                .flags = FUTEX_32};
+            words[count++] =
+                (struct futex_waitv){.uaddr = (uintptr_t)futex_word(
+                                         watched, offsetof(struct ledger_header, process_state)),
+                                     .val = watched->state,
+                                     .flags = FUTEX_32};
     }
     if (count == WAITV_MAX) /* there are more: look at those every other millisecond */
         until = now_ns(CLOCK_MONOTONIC) + 2000000;
+    if (watch->pending_count) {
+        /* A child is just writing its header, which takes it microseconds and tells nobody. One
+         * that dies doing so is not waited for like that. */
+        uint64_t now = now_ns(CLOCK_MONOTONIC);
+
+        until = now + (now - watch->pending_since_ns < 20000000 ? 200000 : 20000000);
+    }
     when.tv_sec = (time_t)(until / NS);
     when.tv_nsec = (long)(until % NS);
     result = syscall(SYS_futex_waitv, words, count, 0, &when, CLOCK_MONOTONIC);
@@ -427,6 +479,9 @@ void watch_free(struct watch *watch)
         free(watched);
     }
     free(watch->items);
+    for (size_t i = 0; i < watch->pending_count; i++)
+        free(watch->pending[i]);
+    free(watch->pending);
     if (watch->directory && watch->inotify >= 0)
         close(watch->inotify);
     *watch = (struct watch){0};

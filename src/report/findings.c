@@ -284,8 +284,11 @@ static void note_time(struct report_finding *finding, const struct reader *reade
     if (first == 0)
         return;
     /* since_ns is monotonic; a reader of reports wants the time of day. */
-    first = first - header->start_monotonic_ns + header->start_ns;
-    last = last - header->start_monotonic_ns + header->start_ns;
+    /* The coarse clock is up to a tick behind: nothing was taken before the start. */
+    first = first < header->start_monotonic_ns ? 0 : first - header->start_monotonic_ns;
+    last = last < header->start_monotonic_ns ? 0 : last - header->start_monotonic_ns;
+    first += header->start_ns;
+    last += header->start_ns;
     if (finding->first_ns == 0 || first < finding->first_ns)
         finding->first_ns = first;
     if (last > finding->last_ns)
