@@ -13,8 +13,14 @@
 /* process-global because a test breaks the whole shim, not one thread of it */
 extern char boxledger_fault[32];
 #define FAULT(name) (strcmp(boxledger_fault, #name) == 0)
+/* The same for one time in `count`. */
+#define FAULT_EVERY(name, count)                                                                   \
+    (FAULT(name) && __atomic_add_fetch(&boxledger_fault_count, 1, __ATOMIC_RELAXED) % (count) == 0)
+/* process-global, like the fault it counts for */
+extern unsigned boxledger_fault_count;
 #else
 #define FAULT(name) 0
+#define FAULT_EVERY(name, count) 0
 #endif
 
 #endif

@@ -249,7 +249,7 @@ bool ledger_abandoned(const struct ledger_actor *actor, const struct ledger_mark
     uintptr_t at = (uintptr_t)mark->canary;
     bool sp_alternate = within(sp, actor->alt_low, actor->alt_top);
     bool at_alternate = within(at, actor->alt_low, actor->alt_top);
-    if (FAULT(abandoned)) {
+    if (FAULT(mark_stays)) {
         return false;
     }
     if (sp_alternate != at_alternate) {

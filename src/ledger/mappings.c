@@ -499,7 +499,7 @@ static uint32_t pop(struct ledger *ledger, uint64_t *list)
 
 static void queue_event(struct ledger *ledger, const struct ledger_map_event *event)
 {
-    uint32_t index = FAULT(ring_drop) ? 0 : pop(ledger, &ledger->unused);
+    uint32_t index = FAULT(ring_not_drained) ? 0 : pop(ledger, &ledger->unused);
     if (index == 0) {
         __atomic_add_fetch(&ledger->header->lost_events, 1, __ATOMIC_RELAXED);
         ledger_incomplete(ledger, LEDGER_INCOMPLETE_EVENTS);
@@ -571,12 +571,14 @@ void ledger_map_submit(struct ledger *ledger, struct ledger_actor *actor,
                        const struct ledger_map_event *event)
 {
     volatile uint64_t canary;
-    if (actor->locked.canary) { /* a handler above our own update: that one will see to it */
+    if (actor->locked.canary && !FAULT(waits_for_lock)) { /* a handler above our own update */
         queue_event(ledger, event);
         return;
     }
     canary = event->ticket ^ 0x10cced00ca9a27u;
     set_locked(actor, &canary, canary);
+    while (FAULT(waits_for_lock) && __atomic_load_n(&ledger->lock, __ATOMIC_RELAXED)) {
+    }
     if (try_lock(ledger, actor)) {
         drain(ledger, actor);
         ledger->current = *event;

@@ -28,6 +28,8 @@ static uint32_t follow_serial;
 #ifdef BOXLEDGER_FAULTS
 /* process-global because a test breaks the whole shim, not one thread of it */
 char boxledger_fault[32];
+/* process-global, like the fault it counts for */
+unsigned boxledger_fault_count;
 #endif
 
 static size_t text_length(const char *text)
@@ -238,7 +240,7 @@ static void inherited(int fd)
 {
     struct ledger_fd_event event = {.flags = LEDGER_INHERITED, .now_ns = shim_now()};
     ledger_fd_survived(&shim.ledger, fd);
-    if (!FAULT(inherited)) {
+    if (!FAULT(inherited_unknown)) {
         ledger_fd_adopt(&shim.ledger, shim_actor(), fd, &event);
     }
 }
@@ -349,7 +351,7 @@ static volatile uint32_t *make_guard(void)
     if (raw_failed(page)) {
         return NULL;
     }
-    if (!FAULT(fork) && raw_failed(raw_syscall3(SYS_madvise, page, 4096, MADV_WIPEONFORK))) {
+    if (!FAULT(fork_unseen) && raw_failed(raw_syscall3(SYS_madvise, page, 4096, MADV_WIPEONFORK))) {
         warn("the kernel has no MADV_WIPEONFORK (Linux 4.14)", "", "; nothing is recorded");
         return NULL;
     }
@@ -364,15 +366,17 @@ static void begin(int argc, char **argv)
     }
     describe_process(argc, argv);
     for_every_fd(inherited);
-    ledger_fd_end_others(&shim.ledger);
+    if (!FAULT(cloexec_kept)) {
+        ledger_fd_end_others(&shim.ledger);
+    }
     shim_remember_stderr();
     __atomic_store_n(&header->process_state, LEDGER_PROCESS_RUNNING, __ATOMIC_RELEASE);
     *shim.attached = 1;
 #ifdef BOXLEDGER_FAULTS
-    if (FAULT(hold_fd)) {
+    if (FAULT(holds_descriptor)) {
         raw_syscall4(SYS_openat, AT_FDCWD, "/dev/null", O_RDONLY, 0);
     }
-    if (FAULT(reserve)) {
+    if (FAULT(reserves_much)) {
         raw_syscall6(SYS_mmap, 0, 1L << 30, PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     }

@@ -130,7 +130,7 @@ void shim_environment_hide(char **environment, const char *attach_to)
         bool keep = true;
         if (starts_with(entry, PRELOAD)) {
             append_text(kept.preload, entry);
-            if (!follow && !FAULT(hide)) {
+            if (!follow && !FAULT(environment_kept)) {
                 strip(entry + strlen(PRELOAD));
                 append_text(kept.hidden, entry);
                 keep = entry[strlen(PRELOAD)] != 0;
@@ -138,7 +138,7 @@ void shim_environment_hide(char **environment, const char *attach_to)
         } else if (starts_with(entry, OPTIONS)) {
             append_text(kept.options, entry);
             strip_ledger(entry + strlen(OPTIONS));
-            keep = follow || FAULT(hide);
+            keep = follow || FAULT(environment_kept);
         }
 #ifdef BOXLEDGER_FAULTS
         if (starts_with(entry, "BOXLEDGER_FAULT=") && strlen(entry) < sizeof(kept.fault)) {
@@ -206,7 +206,7 @@ static void remember_exec(const char *path)
 struct shim_exec shim_exec_begin(const char *path, char *const *environment)
 {
     struct shim_exec exec = {.environment = environment};
-    if (!shim_watching() || FAULT(exec)) {
+    if (!shim_watching() || FAULT(exec_forgets)) {
         return exec;
     }
     size_t count = 0;
@@ -247,6 +247,15 @@ struct shim_exec shim_exec_begin(const char *path, char *const *environment)
 
 void shim_exec_failed(const struct shim_exec *exec)
 {
+    if (exec->copy && FAULT(failed_exec_ends)) {
+        for (uint32_t fd = 0; fd < shim.ledger.header->used[LEDGER_FDS]; fd++) {
+            const struct ledger_fd *record = ledger_fd_record(&shim.ledger, (int)fd);
+            if (record && (record->flags & LEDGER_CLOEXEC)) {
+                ledger_fd_released(&shim.ledger, (int)fd,
+                                   (struct ledger_fd_flight){.state = record->state}, false);
+            }
+        }
+    }
     if (exec->copy) {
         raw_syscall2(SYS_munmap, exec->copy, exec->size);
         __atomic_store_n(&shim.ledger.header->process_state, LEDGER_PROCESS_RUNNING,

@@ -19,7 +19,7 @@ __thread struct shim_thread shim_thread __attribute__((tls_model("initial-exec")
 
 bool shim_is_this_process(void)
 {
-    if (FAULT(vfork_guard)) {
+    if (FAULT(vfork_unseen)) {
         return true;
     }
     return (pid_t)raw_syscall0(SYS_getpid) == shim.pid;
@@ -30,7 +30,7 @@ static void know_thread(void)
     struct ledger_actor *actor = &shim_thread.actor;
     uintptr_t thread = (uintptr_t)__builtin_thread_pointer();
     uintptr_t sp = (uintptr_t)__builtin_frame_address(0);
-    actor->may_grow = !shim.filter_seen || FAULT(filter_syscall);
+    actor->may_grow = !shim.filter_seen || FAULT(grows_anyway);
     if (shim.tid_offset != 0) {
         actor->tid = *(uint32_t *)(thread + (uintptr_t)(intptr_t)shim.tid_offset);
     } else if (actor->may_grow) {
@@ -53,8 +53,11 @@ struct ledger_actor *shim_actor(void)
     if (unlikely(!shim_thread.known)) {
         know_thread();
     }
+    if (FAULT(extra_call)) {
+        raw_syscall0(SYS_getpid);
+    }
     if (unlikely(shim.filter_all)) {
-        shim_thread.actor.may_grow = FAULT(filter_syscall);
+        shim_thread.actor.may_grow = FAULT(grows_anyway);
     }
     return &shim_thread.actor;
 }
@@ -75,7 +78,7 @@ static __attribute__((noinline)) uint32_t capture(const struct unwind_start *her
     uint32_t generation = 0;
     unsigned count =
         unwind_capture(here, frames, LEDGER_FRAMES_MAX, &flags, &generation, actor->may_grow);
-    if (FAULT(big_stack)) {
+    if (FAULT(deep_stack)) {
         volatile char waste[7000];
         waste[0] = 0;
         (void)waste[0];
@@ -105,8 +108,10 @@ void shim_fd_taken(const struct unwind_start *here, int fd, enum ledger_fd_kind 
                                     .detail = detail,
                                     .stack = capture(here, actor),
                                     .now_ns = shim_now()};
-    ledger_fd_take(&shim.ledger, actor, fd, &event);
-    if (FAULT(errno_kept)) {
+    if (!FAULT_EVERY(event_dropped, 1000)) {
+        ledger_fd_take(&shim.ledger, actor, fd, &event);
+    }
+    if (FAULT(errno_lost)) {
         errno = EDOM;
     }
 }
@@ -149,7 +154,9 @@ struct shim_release shim_fd_releasing(const struct unwind_start *here, int fd)
     if (release.watching && fd >= 0) {
         struct ledger_actor *actor = enter();
         release.stack = capture(here, actor);
-        release.flight = ledger_fd_fly(&shim.ledger, actor, fd, release.stack);
+        if (!FAULT_EVERY(release_dropped, 1000)) {
+            release.flight = ledger_fd_fly(&shim.ledger, actor, fd, release.stack);
+        }
     }
     return release;
 }
@@ -187,7 +194,7 @@ void shim_fd_released(int fd, const struct shim_release *release, int result)
         return;
     }
     /* close(2): the descriptor is gone whatever the error, but for a filter's answer. */
-    if (result < 0 && (errno == EPERM || errno == ENOSYS)) {
+    if (result < 0 && (errno == EPERM || errno == ENOSYS) && !FAULT(close_not_put_back)) {
         shim_fd_kept(fd, release);
         return;
     }

@@ -43,7 +43,7 @@ static bool still_stderr(void)
 {
     dev_t device;
     ino_t inode;
-    if (FAULT(report_fd)) {
+    if (FAULT(report_anywhere)) {
         return true;
     }
     return standard_error.known && look_at_stderr(&device, &inode) &&

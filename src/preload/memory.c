@@ -56,7 +56,7 @@ static void set_apart(void *start, size_t size)
 
 static bool make_real(uint8_t *start, size_t size)
 {
-    if (FAULT(populate)) {
+    if (FAULT(grows_blindly)) {
         return true;
     }
     long result = raw_syscall3(SYS_madvise, start, size, MADV_POPULATE_WRITE);

@@ -69,7 +69,7 @@ TAKES_FD(getpt, PTY, (void), (), false)
     {                                                                                              \
         MODE(flags)                                                                                \
         return shim_took(HERE,                                                                     \
-                         PERFORM(false, int, name, (path, flags, mode),                            \
+                         PERFORM(FAULT(not_cancelled), int, name, (path, flags, mode),             \
                                  raw_syscall4(SYS_openat, AT_FDCWD, path, flags, mode)),           \
                          LEDGER_FD_FILE, OPEN_CLOEXEC);                                            \
     }
@@ -78,7 +78,7 @@ TAKES_FD(getpt, PTY, (void), (), false)
     {                                                                                              \
         MODE(flags)                                                                                \
         return shim_took(HERE,                                                                     \
-                         PERFORM(false, int, name, (dir, path, flags, mode),                       \
+                         PERFORM(FAULT(not_cancelled), int, name, (dir, path, flags, mode),        \
                                  raw_syscall4(SYS_openat, dir, path, flags, mode)),                \
                          LEDGER_FD_FILE, OPEN_CLOEXEC);                                            \
     }
@@ -167,6 +167,9 @@ static int copied(const struct unwind_start *here, int from, int to, bool cloexe
 
 int shim_dup(const struct unwind_start *here, bool raw, int fd)
 {
+    if (FAULT(result_lost) && fd < 0) {
+        return 0;
+    }
     return copied(here, fd, PERFORM(raw, int, dup, (fd), raw_syscall1(SYS_dup, fd)), false);
 }
 
@@ -258,11 +261,11 @@ CONTROLS_FD(fcntl64)
 int shim_close(const struct unwind_start *here, bool raw, int fd)
 {
     struct shim_release release = {.watching = false};
-    if (!FAULT(release_order)) {
+    if (!FAULT(released_late)) {
         release = shim_fd_releasing(here, fd);
     }
     int result = PERFORM(raw, int, close, (fd), raw_syscall1(SYS_close, fd));
-    if (FAULT(release_order)) {
+    if (FAULT(released_late)) {
         release = shim_fd_releasing(here, fd);
     }
     shim_fd_released(fd, &release, result);

@@ -14,7 +14,7 @@ static void modules_change(void)
 /* What the test build does wrong: the loader then takes us for the caller. */
 #ifdef BOXLEDGER_FAULTS
 #define IF_CALLED(call)                                                                            \
-    if (FAULT(dlopen_call)) {                                                                      \
+    if (FAULT(calls_dlopen)) {                                                                     \
         void *volatile result = call;                                                              \
         return result;                                                                             \
     }
@@ -37,7 +37,7 @@ EXPORT void *dlmopen(long space, const char *path, int mode)
 
 EXPORT int dlclose(void *handle)
 {
-    if (FAULT(dlclose_generation)) {
+    if (FAULT(modules_kept)) {
         return REAL(dlclose)(handle);
     }
     unwind_dlclose_begins();

@@ -59,6 +59,10 @@ static void ask_kernel(struct ledger_map_event *flight)
 {
     uint64_t page = ~shim.page_mask + 1;
     uint64_t size = flight->end - flight->start;
+    if (FAULT(kernel_not_asked)) {
+        finish(flight, LEDGER_MAP_ROLLBACK);
+        return;
+    }
     if (!shim_actor()->may_grow ||
         raw_syscall3(SYS_msync, flight->start, size, MS_ASYNC) != -ENOMEM) {
         finish(flight, LEDGER_MAP_ROLLBACK);
@@ -169,7 +173,8 @@ int shim_munmap(const struct unwind_start *here, bool raw, void *address, size_t
     int result =
         PERFORM(raw, int, munmap, (address, length), raw_syscall2(SYS_munmap, address, length));
     if (likely(watching)) {
-        finish(&flight, likely(result == 0) ? LEDGER_MAP_COMMIT : LEDGER_MAP_ROLLBACK);
+        bool gone = likely(result == 0) || FAULT(unmap_not_put_back);
+        finish(&flight, gone ? LEDGER_MAP_COMMIT : LEDGER_MAP_ROLLBACK);
         if (unlikely(result != 0)) {
             note(LEDGER_EVENT_UNMAP_REFUSED, flight.stack, (uintptr_t)address, length);
         }

@@ -85,7 +85,7 @@ EXPORT int clone(int (*start)(void *), void *stack, int flags, void *argument, .
     void *tls = va_arg(list, void *);
     pid_t *child_tid = va_arg(list, pid_t *);
     va_end(list);
-    bool shares = (flags & CLONE_VM) && !(flags & CLONE_THREAD);
+    bool shares = (flags & CLONE_VM) && !(flags & CLONE_THREAD) && !FAULT(clone_unseen);
     if (shares) {
         __atomic_add_fetch(&shim.vm_children, 1, __ATOMIC_RELAXED);
     }
@@ -103,7 +103,7 @@ EXPORT int clone(int (*start)(void *), void *stack, int flags, void *argument, .
 EXPORT int unshare(int flags)
 {
     int result = PERFORM(false, int, unshare, (flags), raw_syscall1(SYS_unshare, flags));
-    if (result == 0 && (flags & CLONE_FILES)) {
+    if (result == 0 && (flags & CLONE_FILES) && !FAULT(unshare_unseen)) {
         shim_thread.detached = true;
     }
     return result;
@@ -111,7 +111,7 @@ EXPORT int unshare(int flags)
 
 void shim_before_filter(bool all_threads)
 {
-    if (!shim_watching_memory() || FAULT(filter_syscall)) {
+    if (!shim_watching_memory() || FAULT(grows_anyway)) {
         return;
     }
     struct ledger_actor *actor = shim_actor();

@@ -12,8 +12,14 @@
 
 TAKES_FD(socket, SOCKET, (int domain, int type, int protocol), (domain, type, protocol),
          (type & SOCK_CLOEXEC) != 0)
-TAKES_FD(accept, SOCKET, (int fd, struct sockaddr *address, socklen_t *length),
-         (fd, address, length), false)
+EXPORT int accept(int fd, struct sockaddr *address, socklen_t *length)
+{
+    return shim_took(HERE,
+                     PERFORM(FAULT(not_cancelled), int, accept, (fd, address, length),
+                             raw_syscall3(SYS_accept, fd, address, length)),
+                     LEDGER_FD_SOCKET, false);
+}
+
 TAKES_FD(accept4, SOCKET, (int fd, struct sockaddr *address, socklen_t *length, int flags),
          (fd, address, length, flags), (flags & SOCK_CLOEXEC) != 0)
 
