@@ -21,6 +21,8 @@
 #define REG_RA 30
 #endif
 
+#define REGISTER_NONE 0xff /* larger than any that either has */
+
 /* Pointer encodings, LSB Core, "DWARF Exception Header Encoding". */
 #define PE_OMIT 0xff
 #define PE_FORMAT 0x0f
@@ -212,7 +214,7 @@ static void program_set(struct program *p, uint64_t reg, enum rule rule, int32_t
         p->row.ra_rule = rule;
         p->row.ra = value;
     } else if (reg == REG_SP && rule != RULE_SAME) {
-        p->row.cfa_rule = RULE_OTHER; /* the caller's sp is not the CFA: not for us */
+        p->opaque = true; /* the caller's sp is not the CFA: not for us */
     }
 }
 
@@ -226,8 +228,8 @@ static void program_restore(struct program *p, uint64_t reg)
 
 static void program_set_cfa(struct program *p, uint64_t reg, int32_t offset)
 {
-    p->row.cfa_rule = reg <= UINT8_MAX ? RULE_AT_CFA : RULE_OTHER;
-    p->row.cfa_register = (uint8_t)reg;
+    p->row.cfa_rule = RULE_AT_CFA;
+    p->row.cfa_register = reg < REGISTER_NONE ? (uint8_t)reg : REGISTER_NONE;
     p->row.cfa = offset;
 }
 
@@ -332,27 +334,33 @@ static bool program_run_register(struct program *p, uint8_t op)
     return true;
 }
 
+/* Where the CFA is. The instructions that change a half of it hold for register and offset only. */
 static void program_run_cfa(struct program *p, uint8_t op)
 {
+    struct cursor *c = &p->code;
     uint64_t reg;
 
+    if ((op == 0x0d || op == 0x0e || op == 0x13) && p->row.cfa_rule != RULE_AT_CFA) {
+        c->bad = true;
+        return;
+    }
     switch (op) {
     case 0x0c: /* DW_CFA_def_cfa */
-        reg = read_uleb(&p->code);
-        program_set_cfa(p, reg, program_offset(p, (int64_t)read_uleb(&p->code)));
+        reg = read_uleb(c);
+        program_set_cfa(p, reg, program_offset(p, (int64_t)read_uleb(c)));
         break;
     case 0x12: /* DW_CFA_def_cfa_sf */
-        reg = read_uleb(&p->code);
-        program_set_cfa(p, reg, program_factored(p, read_sleb(&p->code)));
+        reg = read_uleb(c);
+        program_set_cfa(p, reg, program_factored(p, read_sleb(c)));
         break;
     case 0x0d: /* DW_CFA_def_cfa_register */
-        program_set_cfa(p, read_uleb(&p->code), p->row.cfa);
+        program_set_cfa(p, read_uleb(c), p->row.cfa);
         break;
     case 0x0e: /* DW_CFA_def_cfa_offset */
-        p->row.cfa = program_offset(p, (int64_t)read_uleb(&p->code));
+        p->row.cfa = program_offset(p, (int64_t)read_uleb(c));
         break;
     case 0x13: /* DW_CFA_def_cfa_offset_sf */
-        p->row.cfa = program_factored(p, read_sleb(&p->code));
+        p->row.cfa = program_factored(p, read_sleb(c));
         break;
     case 0x0f: /* DW_CFA_def_cfa_expression */
         p->row.cfa_rule = RULE_EXPRESSION;
