@@ -34,12 +34,14 @@ def main():
     )
     for f in injected:
         assert "memfd" in f["what"], f"not called a memfd: {f['what']}"
+        functions = [frame["function"] or "" for frame in f["stack"]]
+        assert any("thread_start" in name for name in functions), f"a stack cut short: {functions}"
     if expected == "clean":
         strays = [f for f in told if "memfd" in f["what"]]
         assert not strays, f"reported, but not held: {json.dumps(strays, indent=1)}"
 
-    held = sum(f["count"] for f in told)
-    assert held == report["totals"]["fds"], "the report's total is not the sum of its parts"
+    held = report["totals"]["fds"]
+    assert held == counted["after"], f"{counted['after']} descriptors held, {held} in the report"
     print(
         f"sandlock {version}: {counted['sandboxes']} sandboxes left {sum(memfds.values())} memfds;"
         f" {total} reported through {INJECTS}"
