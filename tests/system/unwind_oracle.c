@@ -10,10 +10,15 @@
  * UNWIND_ORACLE_BREAK=frame spoils one frame of each capture, =stale keeps what dlclose does from
  * the unwinder: the run must fail then.
  *
- * Where the two differ and libunwind is wrong, oracle_differs_rightly() says when and why.
+ * Where libunwind goes on and we stop (coroutines' entries, code without CFI) it guesses by frame
+ * pointers or by what happens to lie on the stack; those cases must be cut.
  */
+#ifdef ORACLE_LIBGCC /* where there is no libunwind: other machines, by emulation */
+#include <unwind.h>
+#else
 #define UNW_LOCAL_ONLY
 #include <libunwind.h>
+#endif
 
 #include <dlfcn.h>
 #include <pthread.h>
@@ -37,8 +42,10 @@
 extern char **environ;
 
 #define NOINLINE __attribute__((noinline, noclone))
-#define KEEP_FRAME __asm__ volatile("" ::: "memory") /* what follows a call, so it is none's tail  \
-                                                      */
+#define KEEP_FRAME                                                                                 \
+    __asm__ volatile("" ::                                                                         \
+                         : "memory") /* what follows a call, so it is none's tail                  \
+                                      */
 
 /* ---- Comparing --------------------------------------------------------------------------------
  */
@@ -79,27 +86,52 @@ static void print_stacks(const struct stack *ours, const struct stack *oracle)
     }
 }
 
+static void oracle_add(struct stack *stack, uintptr_t from, uintptr_t ip, bool exact)
+{
+    if ((stack->count > 0 || ip == from) && ip != 0 && stack->count < LEDGER_FRAMES_MAX)
+        stack->frame[stack->count++] = ip | (exact ? LEDGER_FRAME_EXACT : 0);
+}
+
 /* The oracle's stack from the frame with this pc outwards. */
+#ifdef ORACLE_LIBGCC
+struct oracle_walk {
+    struct stack *stack;
+    uintptr_t from;
+};
+
+static _Unwind_Reason_Code oracle_frame(struct _Unwind_Context *context, void *arg)
+{
+    struct oracle_walk *walk = arg;
+    int exact = 0;
+    uintptr_t ip = _Unwind_GetIPInfo(context, &exact);
+
+    oracle_add(walk->stack, walk->from, ip, exact != 0);
+    return _URC_NO_REASON;
+}
+
+static NOINLINE void oracle_take(uintptr_t from, struct stack *stack)
+{
+    struct oracle_walk walk = {stack, from};
+
+    stack->count = 0;
+    (void)_Unwind_Backtrace(oracle_frame, &walk);
+}
+#else
 static NOINLINE void oracle_take(uintptr_t from, struct stack *stack)
 {
     unw_context_t context;
     unw_cursor_t cursor;
+    unw_word_t ip;
 
     stack->count = 0;
     unw_getcontext(&context);
     unw_init_local(&cursor, &context);
     do {
-        unw_word_t ip;
-
         unw_get_reg(&cursor, UNW_REG_IP, &ip);
-        if (stack->count == 0 && ip != from)
-            continue;
-        if (ip == 0)
-            break;
-        stack->frame[stack->count++] =
-            ip | (unw_is_signal_frame(&cursor) > 0 ? LEDGER_FRAME_EXACT : 0);
+        oracle_add(stack, from, ip, unw_is_signal_frame(&cursor) > 0);
     } while (stack->count < LEDGER_FRAMES_MAX && unw_step(&cursor) > 0);
 }
+#endif
 
 static void compare(const struct stack *ours, const struct stack *oracle)
 {
@@ -169,6 +201,12 @@ static NOINLINE void recurse(int depth, void (*then)(void))
         recurse(depth - 1, then);
     else
         then();
+    KEEP_FRAME;
+}
+
+static void take_deeper(void)
+{
+    recurse(2, take);
     KEEP_FRAME;
 }
 
@@ -407,12 +445,6 @@ static void run_jit(void (*function)(void))
     __builtin___clear_cache((char *)code, (char *)code + 4096);
     ((void (*)(void))code)();
     munmap(code, 4096);
-}
-
-static void take_deeper(void)
-{
-    recurse(2, take);
-    KEEP_FRAME;
 }
 
 static void case_jit(void)
@@ -781,7 +813,9 @@ int main(int argc, char **argv)
     plugin_path[1] = argv[2];
     spoil_frames = how && strcmp(how, "frame") == 0;
     hide_closes = how && strcmp(how, "stale") == 0;
-    unw_set_caching_policy(unw_local_addr_space, UNW_CACHE_NONE);
+#ifndef ORACLE_LIBGCC
+    unw_set_caching_policy(unw_local_addr_space, UNW_CACHE_NONE); /* it would not see a dlclose */
+#endif
     unwind_init((uintptr_t)environ);
     layer_3 = unwind_use_libunwind();
     setvbuf(stdout, NULL, _IOLBF, 0);
