@@ -6,6 +6,6 @@ shimmed clean_child >"$work/shimmed" 2>"$work/err"
 diff "$work/bare" "$work/shimmed" >&2 || fail "bare is <, under the shim is >"
 if [[ -x $boxledger ]]; then
     run --report="$work/report" -- "$programs/clean_child" - >"$work/run"
-    diff <(grep -v BOXLEDGER_ "$work/bare") <(grep -v BOXLEDGER_SHIM "$work/run") >&2 ||
+    diff <(grep -v ^BOXLEDGER_ "$work/bare") <(grep -v ^BOXLEDGER_ "$work/run") >&2 ||
         fail "bare is <, under boxledger run is >"
 fi

@@ -11,8 +11,8 @@ bare first_descriptors <&- >"$work/bare"
 shimmed first_descriptors <&- >"$work/shimmed" 2>"$work/err"
 diff "$work/bare" "$work/shimmed" >&2 || fail "with no standard input: bare is <, the shim's is >"
 if [[ -x $boxledger ]]; then
-    bare first_descriptors 5</dev/null 9</dev/null | grep -v -e BOXLEDGER -e '^_=' >"$work/bare"
+    bare first_descriptors 5</dev/null 9</dev/null | grep -v -e ^BOXLEDGER_ -e '^_=' >"$work/bare"
     run --report="$work/report" -- "$programs/first_descriptors" - 5</dev/null 9</dev/null |
-        grep -v -e BOXLEDGER_SHIM -e '^_=' >"$work/run"
+        grep -v -e ^BOXLEDGER_ -e '^_=' >"$work/run"
     diff "$work/bare" "$work/run" >&2 || fail "bare is <, under boxledger run is >"
 fi

@@ -75,6 +75,13 @@ int main(int argc, char **argv)
     check(lost * 200 < jumps, "%lu descriptors were missing after %lu jumps", lost, jumps);
     d = system_compare("at the end", false, true);
     check(d.fds_missing == 0 && d.fds_stale == 0 && d.maps_stale == 0, "the ledger is wrong");
+    struct ledger_view view;
+    if (system_ledger && ledger_view_open(&view, system_ledger) == 0) {
+        printf("incomplete %#x, %lu events lost, %lu records missed, %lu rebuilds\n",
+               view.header->incomplete, (unsigned long)view.header->lost_events,
+               (unsigned long)view.header->missed_records, (unsigned long)view.header->rebuilds);
+        ledger_view_close(&view);
+    }
     int fds[50];
     void *maps[50];
     for (int i = 0; i < 50; i++) {

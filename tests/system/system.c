@@ -20,6 +20,8 @@ const char *system_ledger;
 int system_argc;
 char **system_argv;
 static _Atomic unsigned failures; /* of the whole program */
+static const struct ledger_mapping **records; /* room for a look, taken at the start */
+static struct kernel_range *vmas;             /* likewise */
 
 static void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static void say(const char *format, ...)
@@ -48,6 +50,10 @@ void system_start(int argc, char **argv, unsigned seconds)
     system_ledger = strcmp(argv[1], "-") == 0 ? NULL : argv[1];
     system_argc = argc - 2;
     system_argv = argv + 2;
+    if (system_ledger) { /* now: at the limits that tests go to there is no more */
+        records = kernel_view_memory(MAX_MAPS * sizeof *records);
+        vmas = kernel_view_memory(MAX_MAPS * sizeof *vmas);
+    }
     if (seconds) {
         signal(SIGALRM, hung);
         alarm(seconds);
@@ -85,11 +91,11 @@ bool check_that(bool good, const char *file, int line, const char *format, ...)
     return false;
 }
 
-static const struct ledger_mapping **records; /* room for a look, taken once */
-static struct kernel_range *vmas;
 
-static bool vma_covers(const struct ledger_mapping *m, long vma_count)
+/* 0: not all of it is mapped; 1: with another protection; 2: as the record says. */
+static int vma_covers(const struct ledger_mapping *m, long vma_count)
 {
+    int as_said = 2;
     size_t low = 0, high = (size_t)vma_count;
     uint64_t at = m->start;
     while (low < high) {
@@ -100,20 +106,18 @@ static bool vma_covers(const struct ledger_mapping *m, long vma_count)
             high = middle;
     }
     for (; low < (size_t)vma_count && at < m->end; low++) {
-        if (vmas[low].start > at || vmas[low].prot != (m->prot & 7u))
-            return false;
+        if (vmas[low].start > at)
+            return 0;
+        if (vmas[low].prot != (m->prot & 7u) && !(m->flags & LEDGER_MIXED_PROT))
+            as_said = 1;
         at = vmas[low].end;
     }
-    return at >= m->end;
+    return at >= m->end ? as_said : 0;
 }
 
 static bool look(struct ledger_view *view, size_t *record_count)
 {
     int bad = ledger_view_open(view, system_ledger);
-    if (records == NULL) {
-        records = kernel_view_memory(MAX_MAPS * sizeof *records);
-        vmas = kernel_view_memory(MAX_MAPS * sizeof *vmas);
-    }
     if (!check(bad == 0, "the ledger %s cannot be read: %s", system_ledger, strerror(-bad)))
         return false;
     *record_count = ledger_view_mappings(view, records, MAX_MAPS);
@@ -162,13 +166,16 @@ struct system_difference system_compare(const char *when, bool quiet, bool lenie
         const struct ledger_mapping *m = records[i];
         bool doubtful = m->flags & LEDGER_UNSURE || ledger_view_state(m->state) != LEDGER_LIVE;
         d.maps++;
-        if (m->flags & LEDGER_INHERITED || vma_covers(m, vma_count))
+        int covered = vma_covers(m, vma_count);
+        if (m->flags & LEDGER_INHERITED || covered == 2)
             continue;
         if (lenient && doubtful)
             continue;
-        if (d.maps_stale++ < 6 && !quiet)
-            say("%s: the ledger has %#lx-%#lx (state %u, prot %u, flags %#x); the kernel has not\n",
-                when, m->start, m->end, ledger_view_state(m->state), m->prot, m->flags);
+        unsigned *count = covered ? &d.protections : &d.maps_stale;
+        if ((*count)++ < 6 && !quiet)
+            say("%s: the ledger has %#lx-%#lx (state %u, prot %u, flags %#x); %s\n", when, m->start,
+                m->end, ledger_view_state(m->state), m->prot, m->flags,
+                covered ? "its protection is another" : "it is not mapped");
     }
     for (size_t i = 1; i < record_count; i++)
         check(records[i - 1]->end <= records[i]->start, "%s: two records overlap at %#lx", when,
@@ -184,6 +191,7 @@ void expect_exact(const char *when)
     check(d.fds_missing == 0, "%s: %u descriptors are missing in the ledger", when, d.fds_missing);
     check(d.fds_stale == 0, "%s: %u descriptors in the ledger are closed", when, d.fds_stale);
     check(d.maps_stale == 0, "%s: %u mappings in the ledger are gone", when, d.maps_stale);
+    check(d.protections == 0, "%s: %u mappings have another protection", when, d.protections);
 }
 
 void expect_recorded(const void *start, size_t bytes, bool recorded, const char *when)

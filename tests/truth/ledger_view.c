@@ -18,9 +18,15 @@ int ledger_view_open(struct ledger_view *view, const char *path)
     long fd = raw(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return (int)fd;
-    long size = raw(SYS_lseek, fd, 0, SEEK_END);
-    long at = -EINVAL;
-    if (size >= LEDGER_BASE_SIZE)
+    /* The file may be longer than what is used of it, by far. */
+    union {
+        struct ledger_header header;
+        char bytes[sizeof(struct ledger_header)];
+    } head;
+    long size = -1, at = -EINVAL;
+    if (raw(SYS_pread64, fd, head.bytes, sizeof head, 0) == sizeof head)
+        size = LEDGER_BASE_SIZE + (long)head.header.chunks * LEDGER_CHUNK_SIZE;
+    if (size >= LEDGER_BASE_SIZE && raw(SYS_lseek, fd, 0, SEEK_END) >= size)
         at = raw(SYS_mmap, 0, size, PROT_READ, MAP_SHARED, fd, 0);
     raw(SYS_close, fd);
     if ((unsigned long)at > -4096UL)
