@@ -19,6 +19,7 @@ accepted() {
 }
 
 use='int *f(void) { return &v; }'
+use2='int *f(void) { return &v.v; }'
 refused "a bare static" "static int v;
 $use" 1 v
 refused "a bare initialised one" "
@@ -42,6 +43,22 @@ static int v;
 $use"
 accepted "a reason in a line comment" "// thread-local: its own stack pointer
 static __thread int v;
+$use"
+accepted "a reason above a struct without a name" "/* process-global: the host's */
+static struct {
+    int v;
+#ifdef E
+    int w;
+#endif
+} v;
+$use2"
+refused "a bare struct without a name" "static struct {
+    int v;
+} v;
+$use2" 3 v
+accepted "a reason above a macro that says thread" "#define T static __thread
+/* thread-local: its own */
+T int v;
 $use"
 accepted "a constant" "static const int v = 4; const int *f(void) { return &v; }"
 accepted "a constant that needs relocation" "extern int x; int *const v = &x;"
