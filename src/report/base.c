@@ -92,19 +92,17 @@ char *arena_text(struct arena *arena, const char *text, size_t length)
 char *arena_format(struct arena *arena, const char *format, ...)
 {
     va_list arguments;
-    char *text;
+    char *text, *copy;
     int length;
 
     va_start(arguments, format);
-    length = vsnprintf(NULL, 0, format, arguments);
+    length = vasprintf(&text, format, arguments);
     va_end(arguments);
     if (length < 0)
         base_no_memory();
-    text = arena_alloc(arena, (size_t)length + 1);
-    va_start(arguments, format);
-    (void)vsnprintf(text, (size_t)length + 1, format, arguments);
-    va_end(arguments);
-    return text;
+    copy = arena_text(arena, text, (size_t)length);
+    free(text);
+    return copy;
 }
 
 void arena_free(struct arena *arena)

@@ -244,7 +244,8 @@ static void put_process(FILE *out, const struct report *report)
                   grouped(&number, report->fds));
     if (report->max_fds)
         (void)fprintf(out, " of %s", grouped(&number, report->max_fds));
-    (void)fprintf(out, " descriptors; %s mappings", grouped(&number, report->mappings));
+    (void)fprintf(out, " descriptors; %s mapping%s", grouped(&number, report->mappings),
+                  plural(report->mappings));
     (void)fprintf(out, " (%s); ", size_text(&number, report->mapped_bytes));
     (void)fprintf(out, "%s%s", report->vmas_estimated ? "about " : "",
                   grouped(&number, report->vmas));
@@ -298,6 +299,7 @@ void write_summary_add(struct write_summary *summary, const struct report *repor
     summary->bytes += report->leaked_bytes;
     summary->owners_leaking += report->owners_leaking;
     summary->owners_ended += report->owners_ended;
+    summary->out_of_sight += report->execed != NULL;
     for (size_t i = 0; i < report->findings.count; i++) {
         const struct report_finding *finding = &report->findings.items[i];
 
@@ -314,7 +316,11 @@ void text_write_summary(FILE *out, const struct write_summary *summary)
     struct number bytes;
 
     (void)fputs("SUMMARY: boxledger: ", out);
-    if (summary->fds == 0 && summary->mappings == 0) {
+    if (summary->fds == 0 && summary->mappings == 0 && summary->out_of_sight) {
+        /* Never "nothing left behind" about what was not seen to its end. */
+        (void)fprintf(out, "%" PRIu64 " process%s went on where boxledger could not be loaded",
+                      summary->out_of_sight, summary->out_of_sight == 1 ? "" : "es");
+    } else if (summary->fds == 0 && summary->mappings == 0) {
         (void)fprintf(out, "nothing left behind by %" PRIu64 " sandbox%s", summary->owners_ended,
                       summary->owners_ended == 1 ? "" : "es");
     } else {
