@@ -9,6 +9,10 @@
  *
  * The memo of whole stacks (DESIGN 9, layer 1) belongs in front of stack_walk().
  */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+
 #include "unwind.h"
 
 #include <signal.h>

@@ -15,6 +15,10 @@
  * signals blocked, under a lock that is tried and never waited for. Result and mask are the same
  * afterwards. It is never used in a thread that may have a seccomp filter.
  */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+
 #include "unwind_libunwind.h"
 
 #if defined(HAVE_LIBUNWIND) && defined(__x86_64__)

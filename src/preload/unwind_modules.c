@@ -278,16 +278,24 @@ static bool objects_knowable(void)
             __atomic_load_n(&_r_debug.r_state, __ATOMIC_ACQUIRE) == RT_CONSISTENT);
 }
 
+/* process-global because there is one list: its last entry when a search of it all found nothing.
+ * While nothing was closed and nothing follows, another search would find nothing either. */
+static _Atomic(const struct link_map *) list_searched;
+
 static bool object_find_in_list(uintptr_t address, struct object *object)
 {
-    const struct link_map *map;
+    const struct link_map *map, *last = atomic_load_explicit(&list_searched, memory_order_relaxed);
 
-    for (map = _r_debug.r_map; map; map = map->l_next) {
+    if (!objects_knowable())
+        return false;
+    for (map = last && !last->l_next ? NULL : _r_debug.r_map; map; map = map->l_next) {
         if (!objects_knowable())
             return false;
         if (object_from_map(map, object) && address >= object->start && address < object->end)
             return true;
+        last = map;
     }
+    atomic_store_explicit(&list_searched, last, memory_order_relaxed);
     return false;
 }
 
@@ -512,6 +520,7 @@ bool unwind_modules_settle(void)
             return false;
         __atomic_store_n(&unwind_modules_stale_word, 0, __ATOMIC_SEQ_CST);
         unwind_layouts_drop();
+        atomic_store_explicit(&list_searched, NULL, memory_order_relaxed);
         modules_revalidate(true);
         modules_unlock();
     }

@@ -98,6 +98,7 @@ static NOINLINE void on_alloca(volatile int depth)
                                                                                                    \
         space[0] = (char)depth;                                                                    \
         next(depth);                                                                               \
+        (void)space[0];                                                                            \
         __asm__ volatile("" ::: "memory");                                                         \
     }
 LEVEL(1, on_alloca)

@@ -2,7 +2,10 @@
  * unwind_oracle.c: the unwinder against libunwind's local mode, at the same point of the same
  * thread, over everything that is known to lead unwinders astray.
  *
- *   unwind_oracle PLUGIN_A PLUGIN_B [CASE...]
+ *   unwind_oracle DIRECTORY [CASE...]
+ *
+ * The directory holds plugin_a.so and plugin_b.so (unwind_oracle_plugin.S, twice) and, where there
+ * is a C++ compiler, throw.so (unwind_oracle_throw.cc).
  *
  * Every capture must equal the oracle's stack, frame by frame, flags and all. A case that says so
  * may be truncated: then the frames that are there must be the oracle's first. Each case also
@@ -59,7 +62,8 @@ enum demand {
 /* process-global because a case runs alone, whatever threads it makes */
 static _Atomic enum demand demand;
 static _Atomic long compared, cut, wrong, signals, full;
-static bool may_call = true;
+static const char *directory;
+static bool may_call = true, skipped;
 static bool spoil_frames, hide_closes;
 
 struct stack {
@@ -255,10 +259,29 @@ static void case_deep(void)
         recurse(depth, take);
 }
 
+static const char *in_directory(const char *name)
+{
+    static char path[4096]; /* process-global because one path is in use at a time */
+
+    snprintf(path, sizeof(path), "%s/%s", directory, name);
+    return path;
+}
+
 static void case_exceptions(void)
 {
+    void *library = dlopen(in_directory("throw.so"), RTLD_NOW);
+    void (*throwing)(int) = NULL;
+
+    if (library)
+        *(void **)&throwing = dlsym(library, "throw_and_catch");
+    if (!throwing) {
+        printf("skip exceptions: %s\n", dlerror());
+        skipped = true;
+        return;
+    }
     for (int depth = 0; depth < 8; depth++)
-        throw_and_catch(depth);
+        throwing(depth);
+    dlclose(library);
 }
 
 #if defined(__x86_64__)
@@ -497,8 +520,7 @@ static __attribute__((noinline, optimize("no-omit-frame-pointer"))) void take_sm
 /* ---- Code that goes ---------------------------------------------------------------------------
  */
 
-/* process-global because they come from the command line */
-static const char *plugin_path[2];
+static const char *const plugin_name[2] = {"plugin_a.so", "plugin_b.so"};
 
 static void close_plugin(void *handle)
 {
@@ -509,13 +531,13 @@ static void close_plugin(void *handle)
         unwind_dlclose_ended();
 }
 
-static void *open_plugin(const char *path, void (**call)(void (*)(void)))
+static void *open_plugin(const char *name, void (**call)(void (*)(void)))
 {
     void *handle;
 
     if (!hide_closes)
         __atomic_store_n(&unwind_modules_stale_word, 1, __ATOMIC_SEQ_CST);
-    handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    handle = dlopen(in_directory(name), RTLD_NOW | RTLD_LOCAL);
     if (!handle) {
         printf("FAIL: %s\n", dlerror());
         exit(1);
@@ -531,7 +553,7 @@ static void case_unloaded(void)
 
     for (unsigned i = 0; i < 20; i++) {
         void (*call)(void (*)(void));
-        void *handle = open_plugin(plugin_path[i % 2], &call);
+        void *handle = open_plugin(plugin_name[i % 2], &call);
 
         at[i % 2] = (uintptr_t)call;
         same += i > 0 && at[0] == at[1];
@@ -553,8 +575,8 @@ static void case_namespaces(void)
     volatile unsigned i; /* one call site for both */
 
     for (i = 0; i < 2; i++) {
-        void *handle = i == 0 ? dlopen(plugin_path[0], RTLD_NOW)
-                              : dlmopen(LM_ID_NEWLM, plugin_path[0], RTLD_NOW);
+        void *handle = i == 0 ? dlopen(in_directory(plugin_name[0]), RTLD_NOW)
+                              : dlmopen(LM_ID_NEWLM, in_directory(plugin_name[0]), RTLD_NOW);
         void (*call)(void (*)(void));
 
         if (!handle) {
@@ -681,7 +703,7 @@ static void case_every_instruction(void)
     char text[64];
     void *block;
     void (*call)(void (*)(void)) = NULL;
-    void *plugin = open_plugin(plugin_path[0], &call);
+    void *plugin = open_plugin(plugin_name[0], &call);
 
     handle(SIGTRAP, on_signal, 0);
     step_begin();
@@ -796,10 +818,10 @@ static const struct {
 
 static bool wanted(const char *name, int argc, char **argv)
 {
-    for (int i = 3; i < argc; i++)
+    for (int i = 2; i < argc; i++)
         if (strcmp(name, argv[i]) == 0)
             return true;
-    return argc <= 3;
+    return argc <= 2;
 }
 
 int main(int argc, char **argv)
@@ -807,10 +829,9 @@ int main(int argc, char **argv)
     const char *how = getenv("UNWIND_ORACLE_BREAK");
     bool good = true, layer_3;
 
-    if (argc < 3)
+    if (argc < 2)
         return 2;
-    plugin_path[0] = argv[1];
-    plugin_path[1] = argv[2];
+    directory = argv[1];
     spoil_frames = how && strcmp(how, "frame") == 0;
     hide_closes = how && strcmp(how, "stale") == 0;
 #ifndef ORACLE_LIBGCC
@@ -828,7 +849,10 @@ int main(int argc, char **argv)
         }
         compared = cut = wrong = signals = full = 0;
         demand = cases[i].demand;
+        skipped = false;
         cases[i].run();
+        if (skipped)
+            continue;
         if (wrong == 0 && (compared < cases[i].compared || signals < cases[i].signals)) {
             printf("FAIL %s: too few captures to mean anything\n", cases[i].name);
             good = false;

@@ -11,7 +11,7 @@ extern "C" {
 /* Captures the caller's stack and compares it with the oracle's, as the current case demands. */
 void take(void);
 
-/* unwind_oracle_throw.cc: captures from destructors and handlers while exceptions fly. */
+/* unwind_oracle_throw.cc, in a shared object: takes in destructors and handlers of exceptions. */
 void throw_and_catch(int depth);
 
 /* unwind_oracle_frames.S: frames that no compiler makes. Each calls `callback` once. */

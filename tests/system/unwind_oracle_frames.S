@@ -2,6 +2,7 @@
  * unwind_oracle_frames.S: frames that no compiler makes, with CFI that is right, and one whose
  * CFI is not.
  */
+#if defined(__x86_64__)
         .text
 
 /* void frame_on_rbx(void (*)(void)): the dynamic loader's resolver addresses its frame so. */
@@ -117,5 +118,7 @@ enter_on_bare_stack:
         ret
         .cfi_endproc
         .size enter_on_bare_stack, . - enter_on_bare_stack
+
+#endif
 
         .section .note.GNU-stack, "", @progbits
