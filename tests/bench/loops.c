@@ -27,8 +27,8 @@ enum { PAGE = 4096 };
 
 /* What a loop works on; one a thread. */
 struct work {
-    uint8_t *hole;  /* a page whose neighbours never merge with what is mapped there */
-    uint8_t *field; /* the live mappings, for random access */
+    uint8_t *hole;   /* a page whose neighbours never merge with what is mapped there */
+    uint8_t **pages; /* the live mappings, for random access */
     uint64_t random;
     size_t live;
     int fd;      /* to duplicate */
@@ -98,10 +98,10 @@ static uint64_t next_random(struct work *work)
 static void loop_random(struct work *work, uint64_t turns)
 {
     for (uint64_t i = 0; i < turns; i++) {
-        uint8_t *page = work->field + next_random(work) % work->live * PAGE;
-        if (munmap(page, PAGE) != 0 ||
-            mmap(page, PAGE, PROT_READ | PROT_WRITE,
-                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != page) {
+        uint8_t **page = &work->pages[next_random(work) % work->live];
+        if (munmap(*page, PAGE) != 0 ||
+            (*page = mmap(*page, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                          0)) == MAP_FAILED) {
             die("munmap, mmap");
         }
     }
@@ -157,17 +157,16 @@ static void hold_mappings(struct work *work, uint64_t live)
     if (live == 0) {
         return;
     }
-    /* Inside a range of our own, so that they lie side by side. */
-    size_t size = (size_t)live * PAGE;
-    work->field = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (work->field == MAP_FAILED || munmap(work->field, size) != 0) {
-        die("the field");
+    /* The kernel lays them side by side, and merges them: so many calls, few VMAs. */
+    work->pages = calloc((size_t)live, sizeof *work->pages);
+    if (work->pages == NULL) {
+        die("calloc");
     }
-    for (uint64_t i = live; i-- > 0;) { /* from the top down, as the kernel itself allocates */
-        uint8_t *page = work->field + i * PAGE;
-        if (mmap(page, PAGE, PROT_READ | PROT_WRITE,
-                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != page) {
-            die("the field's pages");
+    for (uint64_t i = 0; i < live; i++) {
+        work->pages[i] =
+            mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (work->pages[i] == MAP_FAILED) {
+            die("the live mappings");
         }
     }
     work->live = (size_t)live;
@@ -308,12 +307,12 @@ int main(int argc, char **argv)
     if (threads == NULL) {
         die("calloc");
     }
+    hold_mappings(&threads[0].work, live); /* first: it would fill the loops' holes */
     for (uint64_t i = 0; i < count; i++) {
         work_begin(&threads[i].work);
         /* Of 14 frames, main's two callers and the loop are there already; a thread has as many. */
         threads[i].depth = depth > 4 ? (int)depth - 4 : 1;
     }
-    hold_mappings(&threads[0].work, live);
     fds = hold_fds(&threads[0].work, fds == UINT64_MAX ? live : fds);
     printf("held %llu %llu\n", (unsigned long long)live, (unsigned long long)fds);
     printf("resident_kib %ld\n", resident_kib());
