@@ -315,15 +315,58 @@ static void add_frame(struct place *place, const char *function, const char *fil
     };
 }
 
+#define SCOPES_MAX 64
+
+/* The scopes below `parent` that hold an address, outermost first, as they lie in the code: an
+ * inlined call in what it was inlined into. (libdw's own dwarf_getscopes leads from an inlined
+ * call to where it was written instead.) Returns how many. */
+static unsigned find_scopes(Dwarf_Die *parent, Dwarf_Addr address, Dwarf_Die *scopes,
+                            unsigned room)
+{
+    Dwarf_Die die;
+
+    if (room == 0 || dwarf_child(parent, &die) != 0)
+        return 0;
+    do {
+        unsigned count;
+
+        switch (dwarf_tag(&die)) {
+        case DW_TAG_subprogram:
+        case DW_TAG_entry_point:
+        case DW_TAG_inlined_subroutine:
+        case DW_TAG_lexical_block:
+        case DW_TAG_try_block:
+        case DW_TAG_catch_block:
+            if (dwarf_haspc(&die, address) != 1)
+                break;
+            scopes[0] = die;
+            return 1 + find_scopes(&die, address, scopes + 1, room - 1);
+        case DW_TAG_namespace:
+        case DW_TAG_module:
+        case DW_TAG_structure_type:
+        case DW_TAG_class_type:
+        case DW_TAG_union_type:
+        case DW_TAG_enumeration_type:
+            /* `room` bounds the depth of these as well. */
+            count = find_scopes(&die, address, scopes, room - 1);
+            if (count)
+                return count;
+            break;
+        default:
+            break;
+        }
+    } while (dwarf_siblingof(&die, &die) == 0);
+    return 0;
+}
+
 static void read_place(struct symbols *symbols, struct object *object, uint64_t address,
                        struct place *place)
 {
     const char *file = NULL, *symbol;
+    Dwarf_Die scopes[SCOPES_MAX];
     Dwarf_Die unit, whole;
-    Dwarf_Die *scopes = NULL;
     Dwarf_Addr bias = 0;
-    unsigned line = 0;
-    int count = 0;
+    unsigned line = 0, count = 0;
 
     symbol = dwfl_module_addrname(object->module, address);
     if (find_unit(object, address, &unit, &bias)) {
@@ -344,26 +387,17 @@ static void read_place(struct symbols *symbols, struct object *object, uint64_t 
                 dwarf_tag(&sub) != DW_TAG_invalid)
                 whole = sub;
         }
-        count = dwarf_getscopes(&whole, address - bias, &scopes);
+        count = find_scopes(&whole, address - bias, scopes, SCOPES_MAX);
     }
-    if (count > 0) {
-        /* The scopes of an inlined call lead to where it was written; those of its entry, to
-         * where it was inlined, which is what a stack shows. */
-        Dwarf_Die innermost = scopes[0];
-
-        free(scopes);
-        scopes = NULL;
-        count = dwarf_getscopes_die(&innermost, &scopes);
-    }
-    for (int i = 0; i < count; i++) {
-        int tag = dwarf_tag(&scopes[i]);
+    while (count-- > 0) {
+        int tag = dwarf_tag(&scopes[count]);
 
         if (tag == DW_TAG_inlined_subroutine) {
-            add_frame(place, die_name(&symbols->arena, &scopes[i]), file, line);
-            file = call_file(&whole, &scopes[i]);
-            line = call_line(&scopes[i]);
+            add_frame(place, die_name(&symbols->arena, &scopes[count]), file, line);
+            file = call_file(&whole, &scopes[count]);
+            line = call_line(&scopes[count]);
         } else if (tag == DW_TAG_subprogram || tag == DW_TAG_entry_point) {
-            const char *name = die_name(&symbols->arena, &scopes[i]);
+            const char *name = die_name(&symbols->arena, &scopes[count]);
 
             if (name)
                 symbol = name;
@@ -374,7 +408,6 @@ static void read_place(struct symbols *symbols, struct object *object, uint64_t 
         symbol = symbols_demangle(&symbols->arena, symbol);
     add_frame(place, symbol, file, line);
     place->frames[place->count - 1].inlined = false;
-    free(scopes);
 }
 
 static const struct place *find_place(struct symbols *symbols, struct object *object,

@@ -116,8 +116,7 @@ uint32_t writer_string(struct ledger_writer *writer, const char *text)
     return first;
 }
 
-uint32_t writer_module(struct ledger_writer *writer, const char *path, uint64_t start,
-                       uint64_t end)
+uint32_t writer_module(struct ledger_writer *writer, const char *path, uint64_t start, uint64_t end)
 {
     uint32_t index = next_index(writer, LEDGER_MODULES), string = writer_string(writer, path);
     struct ledger_module *module = writer_record(writer, LEDGER_MODULES, index);

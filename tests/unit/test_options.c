@@ -49,7 +49,8 @@ static void all_forms_of_a_text_are_taken(void **state)
 
     (void)state;
     assert_int_equal(
-        parse(&options, "ledger='/a b:c':live,verbosity=2 report=\"x'y\"\n:error_exitcode=23").count,
+        parse(&options, "ledger='/a b:c':live,verbosity=2 report=\"x'y\"\n:error_exitcode=23")
+            .count,
         0);
     assert_text(options.ledger, "/a b:c");
     assert_text(options.report, "x'y");
@@ -156,8 +157,8 @@ static void a_mistake_does_not_spoil_what_follows(void **state)
     struct options options;
 
     (void)state;
-    assert_int_equal(parse(&options, "nonsense=2:ledger='x'y:live:verbosity=9:error_exitcode=7").count,
-                     3);
+    assert_int_equal(
+        parse(&options, "nonsense=2:ledger='x'y:live:verbosity=9:error_exitcode=7").count, 3);
     assert_true(options.live);
     assert_int_equal(options.error_exitcode, 7);
 }
@@ -203,12 +204,12 @@ static void names_are_matched_as_fnmatch_does(void **state)
         const char *pattern, *name;
         bool match;
     } cases[] = {
-        {"*", "", true},        {"*", "x", true},         {"a*b", "ab", true},
-        {"a*b", "axxb", true},  {"a*b", "axxc", false},   {"a*b*c", "abbc", true},
-        {"?", "", false},       {"??", "ab", true},       {"[a-c]x", "bx", true},
-        {"[a-c]x", "dx", false}, {"[!a-c]x", "dx", true},  {"[]]", "]", true},
-        {"[a", "[a", true},     {"\\*", "*", true},       {"\\*", "x", false},
-        {"", "", true},         {"", "x", false},         {"python3*", "python3.11", true},
+        {"*", "", true},         {"*", "x", true},        {"a*b", "ab", true},
+        {"a*b", "axxb", true},   {"a*b", "axxc", false},  {"a*b*c", "abbc", true},
+        {"?", "", false},        {"??", "ab", true},      {"[a-c]x", "bx", true},
+        {"[a-c]x", "dx", false}, {"[!a-c]x", "dx", true}, {"[]]", "]", true},
+        {"[a", "[a", true},      {"\\*", "*", true},      {"\\*", "x", false},
+        {"", "", true},          {"", "x", false},        {"python3*", "python3.11", true},
     };
 
     (void)state;

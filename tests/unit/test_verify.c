@@ -174,9 +174,9 @@ static void a_range_is_trimmed_to_what_is_left_of_it(void **state)
 
     (void)state;
     scene_begin(&scene);
-    writer_mapping(&scene.writer, BASE, 10 * 4096, 0);          /* whole, over two VMAs */
+    writer_mapping(&scene.writer, BASE, 10 * 4096, 0);             /* whole, over two VMAs */
     writer_mapping(&scene.writer, BASE + 20 * 4096, 10 * 4096, 0); /* a hole, and an end */
-    writer_mapping(&scene.writer, BASE + 40 * 4096, 4096, 0);   /* gone */
+    writer_mapping(&scene.writer, BASE + 40 * 4096, 4096, 0);      /* gone */
     scene_range(&scene, BASE - 4096, BASE + 4 * 4096, 0, NULL);
     scene_range(&scene, BASE + 4 * 4096, BASE + 11 * 4096, 0, NULL);
     scene_range(&scene, BASE + 20 * 4096, BASE + 22 * 4096, 0, NULL);
@@ -199,8 +199,8 @@ static void memory_that_is_now_a_file_was_released_unseen(void **state)
     writer_mapping(&scene.writer, BASE + 8192, 4096, 0)->flags = LEDGER_FILE_MAP;
     writer_mapping(&scene.writer, BASE + 16384, 4096, 0)->flags = LEDGER_SHARED_MAP;
     writer_mapping(&scene.writer, BASE + 32768, 4096, 0)->flags = LEDGER_FILE_MAP;
-    scene_range(&scene, BASE, BASE + 4096, 99, "/lib/x.so");      /* dlopen's, by now */
-    scene_range(&scene, BASE + 8192, BASE + 12288, 0, NULL);      /* no file any more */
+    scene_range(&scene, BASE, BASE + 4096, 99, "/lib/x.so");         /* dlopen's, by now */
+    scene_range(&scene, BASE + 8192, BASE + 12288, 0, NULL);         /* no file any more */
     scene_range(&scene, BASE + 16384, BASE + 20480, 7, "/dev/zero"); /* shared memory is a file */
     scene_range(&scene, BASE + 32768, BASE + 36864, 5, "/data");
     scene_verify(&scene, true);

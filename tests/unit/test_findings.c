@@ -1,0 +1,479 @@
+/*
+ * test_findings.c: from records to a report: what is grouped, what is not, in which order it is
+ * told, and what the last line says.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "ledger_writer.h"
+#include "report/report.h"
+#include "report/write.h"
+
+#define CODE UINT64_C(0x550000000000)
+#define BASE UINT64_C(0x7f0000000000)
+
+struct scene {
+    struct ledger_writer writer;
+    struct suppressions suppressions;
+    struct kernel_view *view;
+    struct reader *reader;
+    struct symbols *symbols;
+    struct report report;
+};
+
+static void scene_begin(struct scene *scene)
+{
+    memset(scene, 0, sizeof *scene);
+    writer_begin(&scene->writer);
+    (void)writer_module(&scene->writer, "/nonexistent/supervisor", CODE, CODE + 0x100000);
+}
+
+static uint32_t stack_at(struct scene *scene, uint64_t offset)
+{
+    return writer_stack(&scene->writer, (const uint64_t[]){CODE + offset, CODE + 0x900, 0});
+}
+
+static void scene_report(struct scene *scene)
+{
+    struct failure failure = {0};
+    int fd = writer_open(&scene->writer);
+
+    scene->reader = reader_open_fd(fd, "L", &failure);
+    close(fd);
+    if (!scene->reader)
+        fail_msg("%s", failure.text);
+    scene->symbols = symbols_new();
+    if (!report_build(&scene->report, scene->reader, scene->view, scene->symbols,
+                      scene->suppressions.count ? &scene->suppressions : NULL, &failure))
+        fail_msg("%s", failure.text);
+}
+
+static void scene_end(struct scene *scene)
+{
+    report_free(&scene->report);
+    symbols_free(scene->symbols);
+    suppressions_free(&scene->suppressions);
+    reader_close(scene->reader);
+    writer_end(&scene->writer);
+}
+
+/* The last line of the text report. */
+static void assert_summary(const struct scene *scene, const char *expected)
+{
+    struct write_options options = {0};
+    char *text = NULL, *line;
+    size_t length = 0;
+    FILE *out = open_memstream(&text, &length);
+
+    text_write_report(out, &scene->report, &options, true);
+    (void)fclose(out);
+    text[length - 1] = '\0';
+    line = strrchr(text, '\n') + 1;
+    assert_string_equal(line, expected);
+    free(text);
+}
+
+static void one_stack_is_one_finding(void **state)
+{
+    struct scene scene;
+    uint32_t stack;
+
+    (void)state;
+    scene_begin(&scene);
+    stack = stack_at(&scene, 0x100);
+    for (uint32_t fd = 3; fd < 53; fd++)
+        writer_fd(&scene.writer, fd, LEDGER_FD_MEMFD, stack);
+    scene_report(&scene);
+    assert_int_equal(scene.report.live.count, 1);
+    assert_int_equal(scene.report.live.items[0].count, 50);
+    assert_string_equal(scene.report.live.items[0].what, "memfd");
+    assert_int_equal(scene.report.live.items[0].stack->count, 2);
+    /* A return address is looked up one byte before: the call, not what follows it. */
+    assert_int_equal(scene.report.live.items[0].stack->frames[0].offset, 0xff);
+    assert_int_equal(scene.report.findings.count, 0);
+    scene_end(&scene);
+}
+
+static void stacks_resources_and_kinds_are_kept_apart(void **state)
+{
+    struct scene scene;
+    uint32_t one, two;
+
+    (void)state;
+    scene_begin(&scene);
+    one = stack_at(&scene, 0x100);
+    two = stack_at(&scene, 0x200);
+    writer_fd(&scene.writer, 3, LEDGER_FD_MEMFD, one);
+    writer_fd(&scene.writer, 4, LEDGER_FD_MEMFD, two);
+    writer_fd(&scene.writer, 5, LEDGER_FD_EVENTFD, one);
+    writer_mapping(&scene.writer, BASE, 4096, one);
+    writer_mapping(&scene.writer, BASE + 8192, 4096, one)->flags = LEDGER_FILE_MAP;
+    scene_report(&scene);
+    assert_int_equal(scene.report.live.count, 5);
+    scene_end(&scene);
+}
+
+static void the_same_code_loaded_elsewhere_is_the_same_stack(void **state)
+{
+    struct scene scene;
+    struct ledger_module *first;
+    uint32_t again;
+
+    (void)state;
+    scene_begin(&scene);
+    writer_fd(&scene.writer, 3, LEDGER_FD_MEMFD, stack_at(&scene, 0x100));
+    /* Unloaded and loaded again, at another address; something else is where it was. */
+    first = writer_record(&scene.writer, LEDGER_MODULES, 1);
+    first->generation_last = 1;
+    writer_header(&scene.writer)->generation = 2;
+    again = writer_module(&scene.writer, "/nonexistent/supervisor", 2 * CODE, 2 * CODE + 0x100000);
+    ((struct ledger_module *)writer_record(&scene.writer, LEDGER_MODULES, again))
+        ->generation_first = 2;
+    again = writer_module(&scene.writer, "/nonexistent/other.so", CODE, CODE + 0x100000);
+    ((struct ledger_module *)writer_record(&scene.writer, LEDGER_MODULES, again))
+        ->generation_first = 2;
+    writer_fd(
+        &scene.writer, 4, LEDGER_FD_MEMFD,
+        writer_stack(&scene.writer, (const uint64_t[]){2 * CODE + 0x100, 2 * CODE + 0x900, 0}));
+    writer_fd(&scene.writer, 5, LEDGER_FD_MEMFD, stack_at(&scene, 0x100)); /* other.so's */
+    scene_report(&scene);
+    assert_int_equal(scene.report.live.count, 2);
+    assert_int_equal(scene.report.live.items[0].count, 2);
+    assert_string_equal(scene.report.live.items[1].stack->frames[0].object,
+                        "/nonexistent/other.so");
+    scene_end(&scene);
+}
+
+static void adopted_descriptors_are_kept_apart_by_their_names(void **state)
+{
+    static struct kernel_fd fds[] = {
+        {3, "/memfd:cpuinfo"},
+        {4, "/memfd:meminfo"},
+        {5, "/memfd:cpuinfo"},
+        {6, "socket:[1]"},
+        {7, "socket:[2]"},
+        {8, "/tmp/a"},
+        {9, "/tmp/b"},
+        {10, "anon_inode:kvm-vcpu:0"},
+        {11, "anon_inode:kvm-vcpu:1"},
+        {12, "/proc/77/mem"},
+        {13, "/proc/88/mem"},
+    };
+    struct kernel_view view = {
+        .fds_known = true, .taken_ns = INT64_MAX, .fds = fds, .fd_count = sizeof fds / sizeof *fds};
+    static const struct {
+        const char *what;
+        unsigned count;
+    } expected[] = {{"memfd:cpuinfo", 2}, {"memfd:meminfo", 1}, {"socket", 2},
+                    {"file", 2},          {"kvm-vcpu", 2},      {"/proc/N/mem", 2}};
+    struct scene scene;
+    uint32_t stack;
+
+    (void)state;
+    scene_begin(&scene);
+    stack = stack_at(&scene, 0x100);
+    for (uint32_t fd = 3; fd <= 13; fd++)
+        writer_fd(&scene.writer, fd, LEDGER_FD_UNKNOWN, stack)->flags = LEDGER_ADOPTED;
+    scene.view = &view;
+    scene_report(&scene);
+    assert_int_equal(scene.report.live.count, sizeof expected / sizeof *expected);
+    for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
+        bool found = false;
+
+        for (size_t j = 0; j < scene.report.live.count; j++) {
+            const struct report_finding *finding = &scene.report.live.items[j];
+
+            if (strcmp(finding->what, expected[i].what) == 0) {
+                found = true;
+                assert_int_equal(finding->count, expected[i].count);
+                assert_true(finding->verified);
+            }
+        }
+        if (!found)
+            fail_msg("no %s", expected[i].what);
+    }
+    scene_end(&scene);
+}
+
+static void what_was_inherited_is_counted_but_not_told(void **state)
+{
+    struct scene scene;
+
+    (void)state;
+    scene_begin(&scene);
+    for (uint32_t fd = 0; fd < 3; fd++)
+        writer_fd(&scene.writer, fd, LEDGER_FD_UNKNOWN, 0)->flags = LEDGER_INHERITED;
+    scene_report(&scene);
+    assert_int_equal(scene.report.live.count, 0);
+    assert_int_equal(scene.report.fds, 3);
+    assert_int_equal(scene.report.inherited_fds, 3);
+    scene_end(&scene);
+}
+
+static void what_kills_first_is_told_first(void **state)
+{
+    struct scene scene;
+    uint32_t many_maps, few_fds, more_fds;
+
+    (void)state;
+    scene_begin(&scene);
+    many_maps = stack_at(&scene, 0x100);
+    few_fds = stack_at(&scene, 0x200);
+    more_fds = stack_at(&scene, 0x300);
+    for (uint32_t i = 0; i < 600; i++) /* of 65,530 */
+        writer_mapping(&scene.writer, BASE + i * UINT64_C(8192), 4096, many_maps);
+    for (uint32_t fd = 10; fd < 15; fd++) /* of 1,024 */
+        writer_fd(&scene.writer, fd, LEDGER_FD_FILE, few_fds);
+    for (uint32_t fd = 20; fd < 35; fd++)
+        writer_fd(&scene.writer, fd, LEDGER_FD_FILE, more_fds);
+    scene_report(&scene);
+    assert_int_equal(scene.report.live.count, 3);
+    assert_int_equal(scene.report.live.items[0].count, 15);
+    assert_int_equal(scene.report.live.items[1].count, 600);
+    assert_int_equal(scene.report.live.items[2].count, 5);
+    scene_end(&scene);
+}
+
+static void a_double_close_is_a_finding_with_both_its_stacks(void **state)
+{
+    struct scene scene;
+    struct ledger_event *event;
+    uint32_t second, first;
+
+    (void)state;
+    scene_begin(&scene);
+    second = stack_at(&scene, 0x100);
+    first = stack_at(&scene, 0x200);
+    event = writer_event(&scene.writer, LEDGER_EVENT_DOUBLE_CLOSE, EBADF, second, 3);
+    event->other_stack = first;
+    event->start = 17;
+    scene_report(&scene);
+    assert_int_equal(scene.report.findings.count, 1);
+    assert_int_equal(scene.report.findings.items[0].verdict, REPORT_DOUBLE_CLOSE);
+    assert_int_equal(scene.report.findings.items[0].count, 3);
+    assert_int_equal(scene.report.findings.items[0].address, 17);
+    assert_int_equal(scene.report.findings.items[0].stack->frames[0].offset, 0xff);
+    assert_int_equal(scene.report.findings.items[0].released_count, 1);
+    assert_int_equal(scene.report.findings.items[0].released_by[0]->frames[0].offset, 0x1ff);
+    assert_true(report_has_errors(&scene.report));
+    assert_summary(&scene,
+                   "SUMMARY: boxledger: nothing left behind by 0 sandboxes; 3 double closes");
+    scene_end(&scene);
+}
+
+static void refused_calls_are_told_apart_from_findings(void **state)
+{
+    struct scene scene;
+    struct ledger_event *event;
+
+    (void)state;
+    scene_begin(&scene);
+    event =
+        writer_event(&scene.writer, LEDGER_EVENT_UNMAP_REFUSED, ENOMEM, stack_at(&scene, 0x100), 7);
+    event->bytes = 7 * 4096;
+    event->vmas = 65530;
+    (void)writer_event(&scene.writer, LEDGER_EVENT_FD_REFUSED, EMFILE, stack_at(&scene, 0x200), 2);
+    scene_report(&scene);
+    assert_int_equal(scene.report.findings.count, 0);
+    assert_int_equal(scene.report.refused.count, 2);
+    assert_string_equal(scene.report.refused.items[1].what, "munmap");
+    assert_int_equal(scene.report.refused.items[1].count, 7);
+    assert_int_equal(scene.report.refused.items[1].bytes, 7 * 4096);
+    assert_false(report_has_errors(&scene.report));
+    scene_end(&scene);
+}
+
+static void what_ended_owners_hold_is_left_behind(void **state)
+{
+    struct scene scene;
+    uint32_t stack, live, owners[3];
+
+    (void)state;
+    scene_begin(&scene);
+    stack = stack_at(&scene, 0x100);
+    for (unsigned i = 0; i < 3; i++)
+        owners[i] = writer_owner(&scene.writer, 1, LEDGER_ENDED);
+    live = writer_owner(&scene.writer, 1, LEDGER_LIVE);
+    for (uint32_t fd = 10; fd < 14; fd++)
+        writer_fd(&scene.writer, fd, LEDGER_FD_MEMFD, stack)->owner = owners[fd % 2];
+    writer_fd(&scene.writer, 20, LEDGER_FD_MEMFD, stack)->owner = live;
+    for (unsigned i = 0; i < 3; i++)
+        writer_mapping(&scene.writer, BASE + i * UINT64_C(131072), 65536, stack)->bound_owner =
+            owners[0];
+    scene_report(&scene);
+    assert_int_equal(scene.report.findings.count, 2);
+    assert_int_equal(scene.report.findings.items[0].resource, REPORT_FD);
+    assert_int_equal(scene.report.findings.items[0].count, 4);
+    assert_int_equal(scene.report.findings.items[0].owners, 2);
+    assert_string_equal(scene.report.findings.items[0].owner_kind, "kvm");
+    assert_int_equal(scene.report.owners_begun, 4);
+    assert_true(report_has_errors(&scene.report));
+    assert_summary(&scene, "SUMMARY: boxledger: 4 descriptors, 3 mappings (192 KiB) left behind by "
+                           "2 of 3 sandboxes");
+    scene_end(&scene);
+}
+
+static void nothing_is_said_as_the_design_says_it(void **state)
+{
+    struct scene scene;
+
+    (void)state;
+    scene_begin(&scene);
+    scene_report(&scene);
+    assert_summary(&scene, "SUMMARY: boxledger: nothing left behind by 0 sandboxes");
+    assert_false(report_has_errors(&scene.report));
+    scene_end(&scene);
+}
+
+static void what_went_out_of_sight_is_never_called_nothing(void **state)
+{
+    struct scene scene;
+
+    (void)state;
+    scene_begin(&scene);
+    writer_header(&scene.writer)->process_state = LEDGER_PROCESS_EXECING;
+    writer_header(&scene.writer)->exec_path = writer_string(&scene.writer, "/bin/busybox");
+    scene_report(&scene);
+    assert_string_equal(scene.report.execed, "/bin/busybox");
+    assert_summary(&scene,
+                   "SUMMARY: boxledger: 1 process went on where boxledger could not be loaded");
+    scene_end(&scene);
+}
+
+static void suppressed_findings_are_not_counted_anywhere(void **state)
+{
+    static const char text[] = "leak:^memfd$\n";
+    struct scene scene;
+    struct failure failure = {0};
+    uint32_t owner;
+
+    (void)state;
+    scene_begin(&scene);
+    owner = writer_owner(&scene.writer, 1, LEDGER_ENDED);
+    writer_fd(&scene.writer, 3, LEDGER_FD_MEMFD, stack_at(&scene, 0x100))->owner = owner;
+    assert_true(suppressions_parse(&scene.suppressions, "S", text, strlen(text), &failure));
+    scene_report(&scene);
+    assert_int_equal(scene.report.findings.count, 0);
+    assert_int_equal(scene.report.live.count, 0);
+    assert_int_equal(scene.report.leaked_fds, 0);
+    assert_int_equal(scene.report.suppressed, 1);
+    assert_false(report_has_errors(&scene.report));
+    assert_summary(&scene, "SUMMARY: boxledger: nothing left behind by 1 sandbox");
+    scene_end(&scene);
+}
+
+static void a_killed_process_is_told_as_such(void **state)
+{
+    struct write_options options = {.live = true};
+    struct scene scene;
+    char *text = NULL;
+    size_t length = 0;
+    FILE *out;
+
+    (void)state;
+    scene_begin(&scene);
+    writer_header(&scene.writer)->process_state = LEDGER_PROCESS_RUNNING;
+    writer_outside(&scene.writer)->ended = LEDGER_ENDED_SIGNAL;
+    writer_outside(&scene.writer)->status = 9;
+    writer_header(&scene.writer)->incomplete = LEDGER_INCOMPLETE_RECORDS;
+    writer_fd(&scene.writer, 3, LEDGER_FD_MEMFD, 0);
+    scene_report(&scene);
+    assert_false(scene.report.live.items[0].verified);
+    out = open_memstream(&text, &length);
+    text_write_report(out, &scene.report, &options, true);
+    (void)fclose(out);
+    assert_non_null(strstr(text, "ended by signal 9; not verified"));
+    assert_non_null(strstr(text, "incomplete"));
+    assert_non_null(strstr(text, "(no stack)"));
+    free(text);
+    scene_end(&scene);
+}
+
+static void json_holds_all_that_the_design_names(void **state)
+{
+    static const char *const totals[] = {"mappings",      "mapped_bytes", "vmas",
+                                         "max_map_count", "fds",          "max_fds",
+                                         "owners_begun",  "owners_ended", "leaked_mappings",
+                                         "leaked_bytes",  "leaked_fds",   "incomplete"};
+    static const char *const finding[] = {
+        "verdict",     "resource", "what",    "count",    "bytes", "owner_kind", "owners",
+        "per_sandbox", "first_ns", "last_ns", "verified", "stack", "released_by"};
+    static const char *const process[] = {"pid",    "exe",   "argv",  "start_ns",
+                                          "end_ns", "ended", "status"};
+    struct write_options options = {.live = true};
+    const json_t *object;
+    struct scene scene;
+    json_t *document;
+
+    (void)state;
+    scene_begin(&scene);
+    writer_fd(&scene.writer, 3, LEDGER_FD_MEMFD, stack_at(&scene, 0x100));
+    /* A path need not be UTF-8. */
+    writer_header(&scene.writer)->exe = writer_string(&scene.writer, "/tmp/\xff\xfe");
+    scene_report(&scene);
+    document = json_of_report(&scene.report, &options);
+    assert_int_equal(json_integer_value(json_object_get(document, "boxledger")), 1);
+    object = json_object_get(document, "totals");
+    for (size_t i = 0; i < sizeof totals / sizeof *totals; i++)
+        assert_non_null(json_object_get(object, totals[i]));
+    object = json_object_get(document, "process");
+    for (size_t i = 0; i < sizeof process / sizeof *process; i++)
+        assert_non_null(json_object_get(object, process[i]));
+    assert_string_equal(json_string_value(json_object_get(object, "exe")), "/tmp/\\xff\\xfe");
+    object = json_array_get(json_object_get(document, "live"), 0);
+    for (size_t i = 0; i < sizeof finding / sizeof *finding; i++)
+        assert_non_null(json_object_get(object, finding[i]));
+    assert_true(json_is_array(json_object_get(document, "findings")));
+    assert_true(json_is_array(json_object_get(document, "owners")));
+    assert_true(json_is_array(json_object_get(document, "refused")));
+    json_decref(document);
+    scene_end(&scene);
+}
+
+static void no_frame_of_the_shim_is_shown(void **state)
+{
+    struct scene scene;
+
+    (void)state;
+    scene_begin(&scene);
+    (void)writer_module(&scene.writer, "/usr/lib/boxledger/libboxledger.so", BASE, BASE + 0x10000);
+    writer_fd(&scene.writer, 3, LEDGER_FD_MEMFD,
+              writer_stack(&scene.writer, (const uint64_t[]){BASE + 0x10, CODE + 0x100, 0}));
+    scene_report(&scene);
+    assert_int_equal(scene.report.live.items[0].stack->count, 1);
+    assert_string_equal(scene.report.live.items[0].stack->frames[0].object,
+                        "/nonexistent/supervisor");
+    scene_end(&scene);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_stack_is_one_finding),
+        cmocka_unit_test(stacks_resources_and_kinds_are_kept_apart),
+        cmocka_unit_test(the_same_code_loaded_elsewhere_is_the_same_stack),
+        cmocka_unit_test(adopted_descriptors_are_kept_apart_by_their_names),
+        cmocka_unit_test(what_was_inherited_is_counted_but_not_told),
+        cmocka_unit_test(what_kills_first_is_told_first),
+        cmocka_unit_test(a_double_close_is_a_finding_with_both_its_stacks),
+        cmocka_unit_test(refused_calls_are_told_apart_from_findings),
+        cmocka_unit_test(what_ended_owners_hold_is_left_behind),
+        cmocka_unit_test(nothing_is_said_as_the_design_says_it),
+        cmocka_unit_test(what_went_out_of_sight_is_never_called_nothing),
+        cmocka_unit_test(suppressed_findings_are_not_counted_anywhere),
+        cmocka_unit_test(a_killed_process_is_told_as_such),
+        cmocka_unit_test(json_holds_all_that_the_design_names),
+        cmocka_unit_test(no_frame_of_the_shim_is_shown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
