@@ -320,7 +320,7 @@ static inline READS_STACKS bool walk_read(const struct walk *w, uintptr_t at, ui
     } else if (at - w->sp > UNKNOWN_STACK_REACH || (at & page_mask) == 0) {
         return false;
     }
-    *value = *(const uintptr_t *)at; /* NOLINT(performance-no-int-to-ptr) */
+    *value = *(const uintptr_t *)at;
     return true;
 }
 
@@ -354,22 +354,29 @@ static const uint8_t trampoline[] = {0x68, 0x11, 0x80, 0xd2, 0x01,
 #define TRAMPOLINE_SECOND 4
 #endif
 
+static bool trampoline_at(uintptr_t address)
+{
+    const uint8_t *code = (const uint8_t *)address;
+    size_t same = 0;
+
+    while (same < sizeof(trampoline) && code[same] == trampoline[same])
+        same++;
+    return same == sizeof(trampoline);
+}
+
 static bool code_is_trampoline(const struct unwind_code *code, const struct walk *w)
 {
-    uintptr_t at = w->pc;
+    uintptr_t second = w->pc - TRAMPOLINE_SECOND;
 
 #ifdef UNWIND_EMULATED /* tests: qemu's user mode has it on a page of its own, in no module */
     if (!code)
-        return memcmp((const void *)at, trampoline, sizeof(trampoline)) == 0;
+        return trampoline_at(w->pc);
 #endif
     if (!code)
         return false;
-    if (code_holds(code, at, sizeof(trampoline)) &&
-        memcmp((const void *)at, trampoline, sizeof(trampoline)) == 0)
+    if (code_holds(code, w->pc, sizeof(trampoline)) && trampoline_at(w->pc))
         return true;
-    at -= TRAMPOLINE_SECOND;
-    return w->exact && code_holds(code, at, sizeof(trampoline)) &&
-           memcmp((const void *)at, trampoline, sizeof(trampoline)) == 0;
+    return w->exact && code_holds(code, second, sizeof(trampoline)) && trampoline_at(second);
 }
 
 /* Whether a call could have left this return address. CFI that is wrong (hand-written code, or
@@ -377,7 +384,7 @@ static bool code_is_trampoline(const struct unwind_code *code, const struct walk
  * word that is none: better a short stack than an invented frame. */
 static bool code_called_before(const struct unwind_code *code, uintptr_t pc)
 {
-    const uint8_t *p = (const uint8_t *)pc; /* NOLINT(performance-no-int-to-ptr) */
+    const uint8_t *p = (const uint8_t *)pc;
 #if defined(__x86_64__)
     /* call rel32; else call r/m64 (FF /2) with 0, 1 or 4 bytes of displacement, maybe a SIB */
     static const uint8_t length[] = {2, 3, 4, 6, 7};

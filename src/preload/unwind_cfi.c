@@ -782,8 +782,8 @@ static inline bool cie_read(struct program *p)
     letters = (const char *)c->at;
     while (read_u8(c) != 0) {
     }
-    if (version == 4 && (read_u8(c) != sizeof(void *) || read_u8(c) != 0))
-        return false;                       /* address size, segment size */
+    if (version == 4 && read_bytes(c, 2) != sizeof(void *))
+        return false;                       /* address size, and no segments */
     p->code_align = (uint32_t)read_uleb(c); /* 1 or 4, and -8: no compiler writes others */
     p->data_align = (int32_t)read_sleb(c);
     if ((version == 1 ? read_u8(c) : read_uleb(c)) != REG_RA || c->bad)

@@ -89,7 +89,7 @@ static int access_mem(unw_addr_space_t space, unw_word_t address, unw_word_t *va
         walk->guessed = true;
         return -UNW_EINVAL;
     }
-    memcpy(value, (const void *)address, sizeof(*value)); /* NOLINT(performance-no-int-to-ptr) */
+    memcpy(value, (const void *)address, sizeof(*value));
     return 0;
 }
 

@@ -96,7 +96,9 @@ static struct {
     char path[4096];
 } executable;
 
+/* process-global because code is loaded for all threads alike: unwind.h */
 uint32_t unwind_modules_stale_word;
+/* process-global because a dlclose takes code from all threads: how many are under way */
 uint32_t unwind_modules_closing;
 
 /* FNV-1a: identities are compared with their own past only. */
@@ -120,8 +122,7 @@ struct headers {
  * there, the module is unknown code. */
 static bool headers_read(const struct object *object, struct headers *headers)
 {
-    const ElfW(Ehdr) *elf =
-        (const ElfW(Ehdr) *)object->start; /* NOLINT(performance-no-int-to-ptr) */
+    const ElfW(Ehdr) *elf = (const ElfW(Ehdr) *)object->start;
 
     headers->bias = object->map ? object->map->l_addr : 0;
     if (executable.phdr && (uintptr_t)executable.phdr >= object->start &&
@@ -192,7 +193,7 @@ static const uint8_t *headers_build_id(const struct headers *headers, unsigned *
             end > headers->bias + segment->p_vaddr + segment->p_filesz)
             continue;
         while (end - at >= sizeof(ElfW(Nhdr))) {
-            const ElfW(Nhdr) *note = (const ElfW(Nhdr) *)at; /* NOLINT(performance-no-int-to-ptr) */
+            const ElfW(Nhdr) *note = (const ElfW(Nhdr) *)at;
             uintptr_t name = at + sizeof(*note);
             uintptr_t data = name + ((note->n_namesz + 3u) & ~3u);
 
@@ -310,7 +311,7 @@ static __attribute__((noinline)) bool object_find(uintptr_t address, struct obje
     }
     if (!find_object_exactly)
         return object_find_in_list(address, object);
-    if (find_object_exactly((void *)address, &found) != 0) /* NOLINT(performance-no-int-to-ptr) */
+    if (find_object_exactly((void *)address, &found) != 0)
         return false;
     *object = (struct object){found.start, found.end, found.map, found.hdr};
     return true;
