@@ -159,6 +159,10 @@ def outcomes(text):
     return sorted(set(lines)), [re.sub(r" in .*", "", line) for line in total]
 
 
+def any_order(text):
+    return "\n".join(sorted(text.splitlines()))
+
+
 def python_with_tests():
     for python in (sys.executable, "/usr/bin/python3"):
         if os.path.exists(python):
@@ -182,12 +186,12 @@ class Case:
 def cases():
     python = python_with_tests()
     interpreter = sys.executable
-    yield Case("python", [interpreter, "-I", "work.py"])
-    yield Case("python alone", [interpreter, "-I", "work.py"], follow=False)
+    yield Case("python", [interpreter, "-u", "-I", "work.py"])
+    yield Case("python alone", [interpreter, "-u", "-I", "work.py"], follow=False)
     yield Case("git", shutil.which("git") and ["bash", "-c", GIT_WORK])
     yield Case("gcc and make", shutil.which("make") and shutil.which("gcc") and ["bash", "-c", C_WORK])
     yield Case("node", shutil.which("node") and ["node", "-e", NODE_WORK],
-               normal=lambda text: "\n".join(sorted(text.splitlines())))
+               normal=any_order)
     for name, long in (("test_mmap", False), ("test_os", False), ("test_threading", True),
                        ("test_subprocess", True), ("test_socket", True)):
         # A virtual machine may have a vsock that leads nowhere: that test waits for ever, bare too.
@@ -196,7 +200,7 @@ def cases():
                    needs=None if python else "no python3 with its test package")
     yield Case("this tree", ["bash", "-c", f"'{SOURCE}/configure' -q >/dev/null && make -s -j2 &&"
                " for o in src/*.o src/*/*.o; do nm $o; done"]
-               if os.path.exists(f"{SOURCE}/configure") else None, long=True, timeout=900)
+               if os.path.exists(f"{SOURCE}/configure") else None, long=True, timeout=900, normal=any_order)
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     for follow in (False, True):
         yield Case("chromium" + " and its children" * follow,
@@ -262,7 +266,7 @@ def compare(case):
             if not before[0]:
                 return f"no test results without the shim:\n{tail(bare)}"
         else:
-            before, after = noise(case, bare[which]), noise(case, shim[which])
+            before, after = (case.normal(noise(case, r[which])) for r in (bare, shim))
         if before != after:
             with tempfile.TemporaryDirectory(dir=run.directory) as directory:
                 for name, text in (("without", before), ("with", after)):
