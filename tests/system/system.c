@@ -108,7 +108,7 @@ static int vma_covers(const struct ledger_mapping *m, long vma_count)
     for (; low < (size_t)vma_count && at < m->end; low++) {
         if (vmas[low].start > at)
             return 0;
-        if (vmas[low].prot != (m->prot & 7u) && !(m->flags & LEDGER_MIXED_PROT))
+        if (vmas[low].prot != (m->prot & 7u))
             as_said = 1;
         at = vmas[low].end;
     }

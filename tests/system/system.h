@@ -35,8 +35,7 @@ bool check_that(bool good, const char *file, int line, const char *format, ...)
 #define check(good, ...) check_that(!!(good), __FILE__, __LINE__, __VA_ARGS__)
 
 /* How the ledger differs from the kernel; what is marked unsure or in flight differs in nothing
- * when `lenient`. Mappings: every record not inherited must be mapped, with its protection
- * unless the record says that it is mixed. */
+ * when `lenient`. Mappings: every record not inherited must be mapped, with its protection. */
 struct system_difference {
     unsigned fds_missing;  /* open, not in the ledger */
     unsigned fds_stale;    /* in the ledger, not open */
