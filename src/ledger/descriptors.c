@@ -71,32 +71,22 @@ static void publish(struct ledger *ledger, struct ledger_fd *record, uint32_t bu
     }
 }
 
-/* In this order: a handler never sees a mark that is half there. */
-static void set_busy(struct ledger_actor *actor, const struct ledger_mark *mark, uint32_t fd)
-{
-    actor->busy.canary = NULL;
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    actor->busy.value = mark->value;
-    actor->busy_fd = fd;
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    actor->busy.canary = mark->canary;
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
-}
-
 static void take(struct ledger *ledger, struct ledger_actor *actor, int fd,
                  const struct ledger_fd_event *event, bool adopt, bool *done)
 {
-    volatile uint64_t canary;
+    volatile uint64_t canary = LEDGER_CANARY(&canary);
     struct ledger_fd *record = ledger_make(ledger, actor, LEDGER_FDS, (uint32_t)fd);
     if (!record) {
         __atomic_add_fetch(&ledger->header->missed_records, 1, __ATOMIC_RELAXED);
         ledger_incomplete(ledger, LEDGER_INCOMPLETE_RECORDS);
         return;
     }
-    struct ledger_mark outer = actor->busy;
+    /* A handler that takes a descriptor above this very function hides its mark for a while. */
+    ledger_mark outer = actor->busy;
     uint32_t outer_fd = actor->busy_fd;
-    canary = ((uint64_t)(uint32_t)fd << 32) | 0x5eb0c4a7u;
-    set_busy(actor, &(struct ledger_mark){&canary, canary}, (uint32_t)fd);
+    ledger_set_mark(&actor->busy, NULL);
+    actor->busy_fd = (uint32_t)fd;
+    ledger_set_mark(&actor->busy, &canary);
 
     uint32_t word = __atomic_load_n(&record->state, __ATOMIC_ACQUIRE);
     uint32_t busy;
@@ -131,7 +121,9 @@ static void take(struct ledger *ledger, struct ledger_actor *actor, int fd,
     publish(ledger, record, busy);
     *done = true;
 out:
-    set_busy(actor, &outer, outer_fd);
+    ledger_set_mark(&actor->busy, NULL);
+    actor->busy_fd = outer_fd;
+    ledger_set_mark(&actor->busy, outer);
 }
 
 void ledger_fd_take(struct ledger *ledger, struct ledger_actor *actor, int fd,
@@ -160,7 +152,7 @@ void ledger_fd_repair(struct ledger *ledger, struct ledger_actor *actor)
         record->flags = LEDGER_UNSURE;
         swap(&record->state, &word, (word & ~31u) | LEDGER_LIVE);
     }
-    actor->busy.canary = NULL;
+    ledger_set_mark(&actor->busy, NULL);
 }
 
 struct ledger_fd_flight ledger_fd_fly(struct ledger *ledger, struct ledger_actor *actor, int fd,

@@ -107,32 +107,57 @@ void ledger_incomplete(struct ledger *ledger, uint32_t why)
     __atomic_or_fetch(&ledger->header->incomplete, why, __ATOMIC_RELAXED);
 }
 
-/* Adds chunk `number` of a table. */
+static uint32_t take_spare(struct ledger *ledger)
+{
+    for (unsigned i = 0; i < LEDGER_SPARES; i++) {
+        uint32_t spare = __atomic_exchange_n(&ledger->spare[i], 0, __ATOMIC_ACQ_REL);
+        if (spare) {
+            return spare;
+        }
+    }
+    return 0;
+}
+
+static void put_spare(struct ledger *ledger, uint32_t chunk)
+{
+    for (unsigned i = 0; i < LEDGER_SPARES && chunk; i++) {
+        chunk = __atomic_exchange_n(&ledger->spare[i], chunk, __ATOMIC_ACQ_REL);
+    } /* one that finds no place is lost: 2 MiB, and it took as many threads at one moment */
+}
+
+/* Makes sure of chunk `number` of a table. No lock: threads that need the same one each make one,
+ * the first to publish it wins, and what the others made serves the next need. One that is never
+ * published, because a handler jumped out of here, is lost. */
 static bool grow(struct ledger *ledger, struct ledger_actor *actor, enum ledger_table table,
                  uint32_t number)
 {
     struct ledger_header *header = ledger->header;
-    bool grown = false;
-    if (!actor->may_grow) {
-        ledger_incomplete(ledger, LEDGER_INCOMPLETE_FILTERED);
-        return false;
-    }
-    if (__atomic_exchange_n(&ledger->growing, 1, __ATOMIC_ACQUIRE)) {
-        return false; /* another thread does; nobody waits */
-    }
-    if (ledger->chunk[table][number]) {
-        grown = true;
-    } else if (header->chunks < LEDGER_MAX_CHUNKS) {
-        uint8_t *chunk = ledger->backing->chunk(ledger->backing, header->chunks);
-        if (chunk) {
-            header->directory[table][number] = (uint16_t)(header->chunks + 1);
-            __atomic_store_n(&header->chunks, header->chunks + 1, __ATOMIC_RELEASE);
-            __atomic_store_n(&ledger->chunk[table][number], chunk, __ATOMIC_RELEASE);
-            grown = true;
+    uint8_t **place = &ledger->chunk[table][number];
+    uint32_t chunk = take_spare(ledger);
+    if (!chunk) {
+        if (!actor->may_grow) {
+            ledger_incomplete(ledger, LEDGER_INCOMPLETE_FILTERED);
+            return __atomic_load_n(place, __ATOMIC_ACQUIRE) != NULL;
         }
+        chunk = __atomic_add_fetch(&header->chunks, 1, __ATOMIC_RELAXED);
     }
-    __atomic_store_n(&ledger->growing, 0, __ATOMIC_RELEASE);
-    return grown;
+    uint8_t *memory =
+        chunk > LEDGER_MAX_CHUNKS ? NULL : ledger->backing->chunk(ledger->backing, chunk - 1);
+    if (!memory) {
+        if (chunk == __atomic_load_n(&header->chunks, __ATOMIC_RELAXED)) { /* so it stays small */
+            __atomic_compare_exchange_n(&header->chunks, &chunk, chunk - 1, false, __ATOMIC_RELAXED,
+                                        __ATOMIC_RELAXED);
+        }
+        return __atomic_load_n(place, __ATOMIC_ACQUIRE) != NULL;
+    }
+    uint8_t *nothing = NULL;
+    if (__atomic_compare_exchange_n(place, &nothing, memory, false, __ATOMIC_ACQ_REL,
+                                    __ATOMIC_ACQUIRE)) {
+        __atomic_store_n(&header->directory[table][number], (uint16_t)chunk, __ATOMIC_RELEASE);
+    } else {
+        put_spare(ledger, chunk);
+    }
+    return true;
 }
 
 static void raise_used(struct ledger *ledger, enum ledger_table table, uint64_t used)
@@ -243,10 +268,9 @@ static bool within(uintptr_t address, uintptr_t low, uintptr_t top)
     return address >= low && address < top;
 }
 
-bool ledger_abandoned(const struct ledger_actor *actor, const struct ledger_mark *mark,
-                      uintptr_t sp)
+bool ledger_abandoned(const struct ledger_actor *actor, ledger_mark mark, uintptr_t sp)
 {
-    uintptr_t at = (uintptr_t)mark->canary;
+    uintptr_t at = (uintptr_t)mark;
     bool sp_alternate = within(sp, actor->alt_low, actor->alt_top);
     bool at_alternate = within(at, actor->alt_low, actor->alt_top);
     if (FAULT(mark_stays)) {
@@ -261,15 +285,15 @@ bool ledger_abandoned(const struct ledger_actor *actor, const struct ledger_mark
     }
     /* A live frame is never at or below a later entry's; one that is above may be dead all the
      * same, when the program went deeper since: then its canary has probably been overwritten. */
-    return sp >= at || *mark->canary != mark->value;
+    return sp >= at || *mark != LEDGER_CANARY(mark);
 }
 
 void ledger_repair(struct ledger *ledger, struct ledger_actor *actor, uintptr_t sp)
 {
-    if (actor->busy.canary && ledger_abandoned(actor, &actor->busy, sp)) {
+    if (actor->busy && ledger_abandoned(actor, actor->busy, sp)) {
         ledger_fd_repair(ledger, actor);
     }
-    if (actor->locked.canary && ledger_abandoned(actor, &actor->locked, sp)) {
+    if (actor->locked && ledger_abandoned(actor, actor->locked, sp)) {
         ledger_map_repair(ledger, actor);
     }
 }

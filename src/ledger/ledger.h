@@ -24,23 +24,23 @@
 
 /* Where a ledger's memory comes from. Both return zeroed memory that cannot fault, or NULL. */
 struct ledger_backing {
-    /* File chunk `number` (0, 1, ... in order), LEDGER_CHUNK_SIZE bytes. */
+    /* File chunk `number`, LEDGER_CHUNK_SIZE bytes; asked for again, the same. Numbers come in no
+     * strict order, each at first by one thread. */
     void *(*chunk)(struct ledger_backing *self, uint32_t number);
     /* Private to the writer, a multiple of the page size. */
     void *(*arena)(struct ledger_backing *self, size_t bytes);
 };
 
-/* Where an update is under way, so that a later entry of the thread can tell whether that update
- * was interrupted (and will go on) or abandoned (a handler jumped out of it). */
-struct ledger_mark {
-    volatile uint64_t *canary; /* in the updating frame; NULL: no update */
-    uint64_t value;            /* what it holds as long as that frame lives */
-};
+/* Where an update is under way: a word in the updating frame, so that a later entry of the thread
+ * can tell whether that update was interrupted (and will go on) or abandoned (a handler jumped out
+ * of it). NULL: no update. One store sets it, so that no handler sees half of it. */
+typedef volatile uint64_t *ledger_mark;
+#define LEDGER_CANARY(mark) ((uint64_t)(uintptr_t)(mark) ^ UINT64_C(0x5eb0c4a710cced00))
 
 /* The thread that an event happens in; lives as long as the thread. */
 struct ledger_actor {
-    struct ledger_mark locked; /* holds the mappings' lock */
-    struct ledger_mark busy;   /* writes slot busy_fd */
+    ledger_mark locked; /* holds the mappings' lock */
+    ledger_mark busy;   /* writes slot busy_fd */
     uint32_t busy_fd;
     uint32_t tid;
     /* The thread's own stack as far as it is known, and its alternate signal stack: two stack
@@ -62,18 +62,20 @@ struct ledger_index {
 
 /* One change to the mappings. Applying one twice is the same as applying it once. */
 enum ledger_map_op {
-    LEDGER_MAP_INSERT,   /* [start, end) was mapped */
+    LEDGER_MAP_INSERT,   /* [start, end) was mapped; to_start: like the mapping there */
     LEDGER_MAP_FLY,      /* a release of [start, end) begins */
     LEDGER_MAP_COMMIT,   /* the release with this ticket succeeded */
     LEDGER_MAP_ROLLBACK, /* it failed: what it had in flight is held again */
-    LEDGER_MAP_MOVE,     /* mremap: what it had in flight is now at [to_start, to_end) */
-    LEDGER_MAP_PROTECT,  /* [start, end) has protection `prot` now */
+    LEDGER_MAP_MOVE,     /* mremap: what it had in flight is now at [to_start, to_end); detail: the
+                            ticket under which that place was put in flight, 0: it was not */
+    LEDGER_MAP_PROTECT,  /* [start, end) has protection `prot` now; flags LEDGER_UNSURE: perhaps */
 };
 
 struct ledger_map_event {
     uint64_t start, end;
     uint64_t to_start, to_end;
-    uint64_t ticket; /* of FLY for COMMIT, ROLLBACK and MOVE; otherwise the event's own */
+    uint64_t ticket;     /* of FLY for COMMIT, ROLLBACK and MOVE; otherwise the event's own */
+    uint64_t new_ticket; /* MOVE: taken after the call, for the range's new place */
     uint64_t now_ns;
     uint32_t stack; /* that maps, or releases */
     uint32_t owner;
@@ -89,13 +91,14 @@ struct ledger_map_event {
 
 #define LEDGER_QUEUE_EVENTS 4096u /* what may happen while one update is interrupted; 400 KiB */
 #define LEDGER_STACK_BUCKETS (1u << 16)
+#define LEDGER_SPARES 8u
 
 /* A writer. Zeroed memory is a closed one. */
 struct ledger {
     struct ledger_header *header; /* also the base */
     struct ledger_backing *backing;
     uint8_t *chunk[LEDGER_TABLES][LEDGER_TABLE_CHUNKS];
-    uint32_t growing; /* a try-lock */
+    uint32_t spare[LEDGER_SPARES]; /* chunks + 1 that nobody needs yet */
     /* stacks.c */
     uint32_t *stack_bucket;
     /* mappings.c; all but `lock`, `queued` and `unused` only under the lock */
@@ -161,9 +164,16 @@ void ledger_repair(struct ledger *ledger, struct ledger_actor *actor, uintptr_t 
 /* At every entry into the ledger. `sp` is any address in the entry's own frame. */
 static inline void ledger_enter(struct ledger *ledger, struct ledger_actor *actor)
 {
-    if (__builtin_expect(actor->locked.canary != NULL || actor->busy.canary != NULL, 0)) {
+    if (__builtin_expect(actor->locked || actor->busy, 0)) {
         ledger_repair(ledger, actor, (uintptr_t)__builtin_frame_address(0));
     }
+}
+
+static inline void ledger_set_mark(ledger_mark *mark, ledger_mark frame)
+{
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    *mark = frame;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
 }
 
 static inline uint64_t ledger_ticket(struct ledger *ledger)
@@ -172,8 +182,7 @@ static inline uint64_t ledger_ticket(struct ledger *ledger)
 }
 
 /* For mappings.c and descriptors.c: was the update under `mark` abandoned, seen from `sp`? */
-bool ledger_abandoned(const struct ledger_actor *actor, const struct ledger_mark *mark,
-                      uintptr_t sp);
+bool ledger_abandoned(const struct ledger_actor *actor, ledger_mark mark, uintptr_t sp);
 void ledger_fd_repair(struct ledger *ledger, struct ledger_actor *actor);
 void ledger_map_repair(struct ledger *ledger, struct ledger_actor *actor);
 

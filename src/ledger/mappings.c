@@ -66,8 +66,8 @@ static int64_t size_of(const struct ledger_mapping *mapping)
  * where nothing tells them apart. An estimate: see header.vmas_estimated. */
 static bool joined(const struct ledger_mapping *low, const struct ledger_mapping *high)
 {
-    const uint16_t unlike = LEDGER_FILE_MAP | LEDGER_SHARED_MAP | LEDGER_SHM_MAP |
-                            LEDGER_STACK_MAP | LEDGER_MIXED_PROT | LEDGER_INHERITED;
+    const uint16_t unlike =
+        LEDGER_FILE_MAP | LEDGER_SHARED_MAP | LEDGER_SHM_MAP | LEDGER_STACK_MAP | LEDGER_INHERITED;
     if (low->end != high->start || low->prot != high->prot) {
         return false;
     }
@@ -181,28 +181,50 @@ static bool flies(const struct ledger_mapping *mapping, uint64_t ticket)
     return mapping->state == LEDGER_IN_FLIGHT && mapping->detail == (uint32_t)ticket;
 }
 
-/* shmdt(2) names only the first byte: the segment goes as far as its pieces touch. */
-static uint64_t end_of_segment(struct ledger *ledger, uint64_t start)
+/* shmdt(2) names only the first byte and takes away every piece that is left of that attachment,
+ * whatever lies between them. Its size, in units of 4 KiB, is what `detail` of a piece holds. */
+static void fly_segment(struct ledger *ledger, const struct ledger_map_event *event)
 {
-    struct ledger_position position = first_from(ledger, start);
-    uint64_t end = start;
-    while (position.node) {
-        const struct ledger_mapping *mapping = at(ledger, position);
-        if (mapping->start != end || !(mapping->flags & LEDGER_SHM_MAP)) {
+    struct ledger_position position = first_from(ledger, event->start);
+    uint64_t end = UINT64_MAX;
+    uint64_t ticket = 0;
+    for (; position.node; position = ledger_index_next(position)) {
+        struct ledger_mapping *mapping = at(ledger, position);
+        if (mapping->start >= end) {
             break;
         }
-        end = mapping->end;
-        position = ledger_index_next(position);
-        if (position.node && at(ledger, position)->ticket != mapping->ticket) {
-            break;
+        if (!(mapping->flags & LEDGER_SHM_MAP) || (ticket && mapping->ticket != ticket)) {
+            continue;
+        }
+        if (!ticket) {
+            ticket = mapping->ticket;
+            end = event->start + (uint64_t)mapping->detail * 4096;
+        }
+        if (mapping->ticket < event->ticket) {
+            mapping->detail = (uint32_t)event->ticket;
+            __atomic_store_n(&mapping->state, LEDGER_IN_FLIGHT, __ATOMIC_RELEASE);
         }
     }
-    return end;
 }
 
+#define STRANGERS_MAX 64u /* between two pieces of one attachment: a search has to end */
+
+/* Where a flight's range ends; that of a segment goes as far as its pieces do. */
 static uint64_t end_of(struct ledger *ledger, const struct ledger_map_event *event)
 {
-    return event->end == UINT64_MAX ? end_of_segment(ledger, event->start) : event->end;
+    uint64_t end = event->start;
+    unsigned strangers = 0;
+    if (event->end != UINT64_MAX) {
+        return event->end;
+    }
+    for (struct ledger_position position = first_from(ledger, event->start);
+         position.node && strangers < STRANGERS_MAX; position = ledger_index_next(position)) {
+        const struct ledger_mapping *mapping = at(ledger, position);
+        bool flying = flies(mapping, event->ticket);
+        end = flying ? mapping->end : end;
+        strangers = flying ? 0 : strangers + 1;
+    }
+    return end;
 }
 
 /* --- events --- */
@@ -210,13 +232,16 @@ static uint64_t end_of(struct ledger *ledger, const struct ledger_map_event *eve
 static void fly(struct ledger *ledger, struct ledger_actor *actor,
                 const struct ledger_map_event *event)
 {
-    uint64_t end = end_of(ledger, event);
+    if (event->end == UINT64_MAX) {
+        fly_segment(ledger, event);
+        return;
+    }
     split_at(ledger, actor, event->start);
-    split_at(ledger, actor, end);
+    split_at(ledger, actor, event->end);
     struct ledger_position position;
     struct ledger_mapping *mapping;
     for (uint64_t from = event->start;
-         (mapping = next_within(ledger, &from, end, &position)) != NULL;) {
+         (mapping = next_within(ledger, &from, event->end, &position)) != NULL;) {
         if (mapping->ticket < event->ticket) { /* never a younger record */
             mapping->detail = (uint32_t)event->ticket;
             __atomic_store_n(&mapping->state, LEDGER_IN_FLIGHT, __ATOMIC_RELEASE);
@@ -248,7 +273,8 @@ static void rejoin(struct ledger *ledger, uint64_t boundary)
     struct ledger_mapping *lower = at(ledger, low);
     struct ledger_mapping *upper = at(ledger, high);
     if (lower->end != upper->start || lower->ticket != upper->ticket ||
-        lower->state != upper->state || !(lower->flags & LEDGER_SPLIT)) {
+        lower->state != upper->state || lower->prot != upper->prot ||
+        lower->detail != upper->detail || !(lower->flags & LEDGER_SPLIT)) {
         return;
     }
     uint32_t record = ledger_index_record(high);
@@ -311,9 +337,11 @@ static void insert(struct ledger *ledger, struct ledger_actor *actor,
     if (!record) {
         return;
     }
+    struct ledger_position like = ledger_index_find(ledger, event->to_start);
+    const struct ledger_mapping *old = event->to_start && like.node ? at(ledger, like) : NULL;
     struct ledger_mapping *mapping = mapping_at(ledger, record);
-    mapping->flags = event->flags;
-    mapping->prot = event->prot;
+    mapping->flags = old ? old->flags & (uint16_t)~LEDGER_SPLIT : event->flags;
+    mapping->prot = old ? old->prot : event->prot;
     mapping->reserved = 0;
     mapping->start = event->start;
     mapping->end = event->end;
@@ -388,9 +416,10 @@ static void move_one(struct ledger *ledger, struct ledger_actor *actor,
     if (event->keep_old) {
         copy_for_old(ledger, actor, &old);
     }
+    displace(ledger, actor, start, end, event, UINT64_MAX);
     mapping->start = start;
     mapping->end = end;
-    mapping->ticket = ledger_ticket(ledger); /* as young as what it displaced */
+    mapping->ticket = event->new_ticket;
     mapping->detail = 0;
     count(ledger, mapping->stack, 0, size_of(mapping) - (int64_t)(old.end - old.start));
     __atomic_store_n(&mapping->state, LEDGER_LIVE, __ATOMIC_RELEASE);
@@ -399,14 +428,25 @@ static void move_one(struct ledger *ledger, struct ledger_actor *actor,
     }
 }
 
+/* What MREMAP_FIXED was aimed at and nothing was moved to: a hole of the old range (Linux 6.17
+ * moves several VMAs and what is between them stays as it is), or memory that no wrapper saw. */
+static void doubt_target(struct ledger *ledger, const struct ledger_map_event *event)
+{
+    struct ledger_position position;
+    struct ledger_mapping *mapping;
+    for (uint64_t from = event->to_start;
+         (mapping = next_within(ledger, &from, event->to_end, &position)) != NULL;) {
+        if (flies(mapping, event->detail)) {
+            mapping->flags |= LEDGER_UNSURE;
+            mapping->detail = 0;
+            __atomic_store_n(&mapping->state, LEDGER_LIVE, __ATOMIC_RELEASE);
+        }
+    }
+}
+
 static void move(struct ledger *ledger, struct ledger_actor *actor,
                  const struct ledger_map_event *event)
 {
-    /* What the kernel put the range over: all of the new place, or what it grew by. */
-    uint64_t over = event->start == event->to_start ? event->end : event->to_start;
-    if (over < event->to_end) {
-        displace(ledger, actor, over, event->to_end, event, UINT64_MAX);
-    }
     struct ledger_position position;
     struct ledger_mapping *mapping;
     for (uint64_t from = event->start;
@@ -415,31 +455,64 @@ static void move(struct ledger *ledger, struct ledger_actor *actor,
             move_one(ledger, actor, position, event);
         }
     }
+    if (event->detail) {
+        doubt_target(ledger, event);
+    }
 }
 
-static void protect(struct ledger *ledger, const struct ledger_map_event *event)
+/* Whether what lies below and above an address would be one VMA. */
+static int joined_across(struct ledger *ledger, uint64_t address)
+{
+    struct ledger_position position = ledger_index_find(ledger, address);
+    const struct ledger_mapping *high = position.node ? at(ledger, position) : NULL;
+    if (!high || high->start > address || high->end <= address) {
+        return 0;
+    }
+    if (high->start < address) {
+        return 1;
+    }
+    position = ledger_index_previous(position);
+    return position.node && joined(at(ledger, position), high);
+}
+
+/* An mprotect that failed has changed a part that nobody can name. */
+static void doubt_protection(struct ledger *ledger, const struct ledger_map_event *event)
 {
     struct ledger_position position = ledger_index_find(ledger, event->start);
-    for (; position.node; position = ledger_index_next(position)) {
-        struct ledger_mapping *mapping = at(ledger, position);
-        if (mapping->start >= event->end) {
+    while (position.node && at(ledger, position)->start < event->end) {
+        if (at(ledger, position)->end > event->start) {
+            at(ledger, position)->flags |= LEDGER_UNSURE;
+        }
+        position = ledger_index_next(position);
+    }
+}
+
+static void protect(struct ledger *ledger, struct ledger_actor *actor,
+                    const struct ledger_map_event *event)
+{
+    struct ledger_position position;
+    struct ledger_mapping *mapping;
+    if (event->flags & LEDGER_UNSURE) {
+        doubt_protection(ledger, event);
+        return;
+    }
+    int before = joined_across(ledger, event->start) + joined_across(ledger, event->end);
+    split_at(ledger, actor, event->start);
+    split_at(ledger, actor, event->end);
+    for (uint64_t from = event->start;
+         (mapping = next_within(ledger, &from, event->end, &position)) != NULL;) {
+        mapping->prot = event->prot;
+    }
+    estimate(ledger,
+             before - joined_across(ledger, event->start) - joined_across(ledger, event->end));
+    /* Parts of one call that are alike again are one record again. */
+    for (uint64_t boundary = event->start; boundary <= event->end;) {
+        rejoin(ledger, boundary);
+        position = first_from(ledger, boundary + 1);
+        if (!position.node) {
             break;
         }
-        if (mapping->end <= event->start || mapping->prot == event->prot) {
-            continue;
-        }
-        if (mapping->start >= event->start && mapping->end <= event->end) {
-            int before = joins(ledger, position);
-            mapping->prot = event->prot;
-            mapping->flags &= (uint16_t)~LEDGER_MIXED_PROT;
-            estimate(ledger, before - joins(ledger, position));
-        } else {
-            bool inside = mapping->start < event->start && mapping->end > event->end;
-            if (!(mapping->flags & LEDGER_MIXED_PROT)) {
-                estimate(ledger, inside ? 2 : 1);
-            }
-            mapping->flags |= LEDGER_MIXED_PROT;
-        }
+        boundary = at(ledger, position)->start;
     }
 }
 
@@ -463,7 +536,7 @@ static void apply(struct ledger *ledger, struct ledger_actor *actor,
         move(ledger, actor, event);
         break;
     case LEDGER_MAP_PROTECT:
-        protect(ledger, event);
+        protect(ledger, actor, event);
         break;
     }
 }
@@ -547,14 +620,6 @@ static void drain(struct ledger *ledger, struct ledger_actor *actor)
 
 /* --- the lock --- */
 
-static void set_locked(struct ledger_actor *actor, volatile uint64_t *canary, uint64_t value)
-{
-    actor->locked.value = value; /* first: a handler never sees a mark that is half there */
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    actor->locked.canary = canary;
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
-}
-
 static bool try_lock(struct ledger *ledger, struct ledger_actor *actor)
 {
     struct ledger_actor *nobody = NULL;
@@ -570,13 +635,12 @@ static void unlock(struct ledger *ledger)
 void ledger_map_submit(struct ledger *ledger, struct ledger_actor *actor,
                        const struct ledger_map_event *event)
 {
-    volatile uint64_t canary;
-    if (actor->locked.canary && !FAULT(waits_for_lock)) { /* a handler above our own update */
+    volatile uint64_t canary = LEDGER_CANARY(&canary);
+    if (actor->locked && !FAULT(waits_for_lock)) { /* a handler above our own update */
         queue_event(ledger, event);
         return;
     }
-    canary = event->ticket ^ 0x10cced00ca9a27u;
-    set_locked(actor, &canary, canary);
+    ledger_set_mark(&actor->locked, &canary);
     while (FAULT(waits_for_lock) && __atomic_load_n(&ledger->lock, __ATOMIC_RELAXED)) {
     }
     if (try_lock(ledger, actor)) {
@@ -590,18 +654,18 @@ void ledger_map_submit(struct ledger *ledger, struct ledger_actor *actor,
     } else {
         queue_event(ledger, event);
     }
-    set_locked(actor, NULL, canary);
+    ledger_set_mark(&actor->locked, NULL);
     /* Whoever queued while the lock was taken relies on its holder, and the holder on this look
      * after it let go: one of the two always sees the other. A handler that comes between the
      * look and the end of the mark is seen by the second look. */
     while (queued(ledger)) {
-        set_locked(actor, &canary, canary);
+        ledger_set_mark(&actor->locked, &canary);
         bool ours = try_lock(ledger, actor);
         if (ours) {
             drain(ledger, actor);
             unlock(ledger);
         }
-        set_locked(actor, NULL, canary);
+        ledger_set_mark(&actor->locked, NULL);
         if (!ours) {
             break;
         }
@@ -610,16 +674,16 @@ void ledger_map_submit(struct ledger *ledger, struct ledger_actor *actor,
 
 void ledger_map_make_ahead(struct ledger *ledger, struct ledger_actor *actor)
 {
-    volatile uint64_t canary = 0x10cced00ca9a27u;
-    if (actor->locked.canary) {
+    volatile uint64_t canary = LEDGER_CANARY(&canary);
+    if (actor->locked) {
         return;
     }
-    set_locked(actor, &canary, canary);
+    ledger_set_mark(&actor->locked, &canary);
     if (try_lock(ledger, actor)) {
         ledger_index_provide(ledger, actor, LEDGER_INDEX_DEPTH + 256);
         unlock(ledger);
     }
-    set_locked(actor, NULL, canary);
+    ledger_set_mark(&actor->locked, NULL);
 }
 
 /* --- after an update that never returned --- */
@@ -670,9 +734,8 @@ static void rebuild(struct ledger *ledger, struct ledger_actor *actor)
 void ledger_map_repair(struct ledger *ledger, struct ledger_actor *actor)
 {
     if (ledger->lock == actor) {
-        volatile uint64_t canary = ledger_ticket(ledger) ^ 0x10cced00ca9a27u;
-        set_locked(actor, NULL, 0);
-        set_locked(actor, &canary, canary);
+        volatile uint64_t canary = LEDGER_CANARY(&canary);
+        ledger_set_mark(&actor->locked, &canary);
         if (ledger->sorting) { /* the list that was being turned round is lost */
             ledger->sorting = 0;
             __atomic_add_fetch(&ledger->header->lost_events, 1, __ATOMIC_RELAXED);
@@ -686,5 +749,5 @@ void ledger_map_repair(struct ledger *ledger, struct ledger_actor *actor)
         drain(ledger, actor);
         unlock(ledger);
     }
-    set_locked(actor, NULL, 0);
+    ledger_set_mark(&actor->locked, NULL);
 }

@@ -28,8 +28,8 @@ struct memory {
     struct ledger_backing backing; /* first */
     bool shared;
     uint32_t chunk_limit;
-    uint8_t *last; /* the newest piece of the file ... */
-    size_t last_size;
+    uint8_t *base;
+    uint8_t *chunk[LEDGER_MAX_CHUNKS]; /* of the file, as mapped: published by one store each */
     uint32_t pieces;
     struct {
         void *start;
@@ -69,16 +69,26 @@ static bool make_real(uint8_t *start, size_t size)
     return !raw_failed(result);
 }
 
-static void *next_of_file(void)
+/* Maps the file from the nearest piece before chunk `number` on, and lets go of all but the end
+ * of that. */
+static void *map_chunk_of_file(uint32_t number)
 {
-    size_t size = memory.last_size + LEDGER_CHUNK_SIZE;
-    long both = raw_syscall4(SYS_mremap, memory.last, 0, size, MREMAP_MAYMOVE);
-    if (raw_failed(both)) {
+    uint8_t *before = memory.base;
+    size_t size = LEDGER_BASE_SIZE + (size_t)number * LEDGER_CHUNK_SIZE;
+    for (uint32_t i = number; i-- > 0;) {
+        uint8_t *piece = __atomic_load_n(&memory.chunk[i], __ATOMIC_ACQUIRE);
+        if (piece) {
+            before = piece;
+            size = (size_t)(number - i) * LEDGER_CHUNK_SIZE;
+            break;
+        }
+    }
+    long all = raw_syscall4(SYS_mremap, before, 0, size + LEDGER_CHUNK_SIZE, MREMAP_MAYMOVE);
+    if (raw_failed(all)) {
         return NULL;
     }
-    uint8_t *chunk = (uint8_t *)both + memory.last_size;
-    raw_syscall2(SYS_munmap, both, memory.last_size);
-    return chunk;
+    raw_syscall2(SYS_munmap, all, size);
+    return (uint8_t *)all + size;
 }
 
 static void *chunk(struct ledger_backing *self, uint32_t number)
@@ -87,7 +97,10 @@ static void *chunk(struct ledger_backing *self, uint32_t number)
     if (number >= memory.chunk_limit) {
         return NULL;
     }
-    uint8_t *start = memory.shared ? next_of_file() : map_private(LEDGER_CHUNK_SIZE);
+    if (memory.chunk[number]) {
+        return memory.chunk[number];
+    }
+    uint8_t *start = memory.shared ? map_chunk_of_file(number) : map_private(LEDGER_CHUNK_SIZE);
     if (!start) {
         return NULL;
     }
@@ -96,10 +109,7 @@ static void *chunk(struct ledger_backing *self, uint32_t number)
         return NULL;
     }
     set_apart(start, LEDGER_CHUNK_SIZE);
-    if (memory.shared) {
-        memory.last = start;
-        memory.last_size = LEDGER_CHUNK_SIZE;
-    }
+    __atomic_store_n(&memory.chunk[number], start, __ATOMIC_RELEASE);
     return start;
 }
 
@@ -210,8 +220,10 @@ void *shim_memory_open(const char *path, enum shim_ledger_place place, const cha
     }
     if (base) {
         set_apart(base, LEDGER_BASE_SIZE);
-        memory.last = base;
-        memory.last_size = LEDGER_BASE_SIZE;
+        memory.base = base;
+        for (uint32_t i = 0; i < LEDGER_MAX_CHUNKS; i++) {
+            memory.chunk[i] = NULL; /* the parent's, in a child that --follow wants */
+        }
     }
     return base;
 }
@@ -223,12 +235,10 @@ struct ledger_backing *shim_memory_backing(void)
 
 static void for_every_piece(void (*do_it)(void *start, size_t size))
 {
-    do_it(shim.ledger.header, LEDGER_BASE_SIZE);
-    for (int table = 0; table < LEDGER_TABLES; table++) {
-        for (uint32_t n = 0; n < LEDGER_TABLE_CHUNKS; n++) {
-            if (shim.ledger.chunk[table][n]) {
-                do_it(shim.ledger.chunk[table][n], LEDGER_CHUNK_SIZE);
-            }
+    do_it(memory.base, LEDGER_BASE_SIZE);
+    for (uint32_t i = 0; i < LEDGER_MAX_CHUNKS; i++) {
+        if (memory.chunk[i]) {
+            do_it(memory.chunk[i], LEDGER_CHUNK_SIZE);
         }
     }
     for (uint32_t i = 0; i < memory.pieces; i++) {

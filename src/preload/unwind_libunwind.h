@@ -27,7 +27,4 @@ struct unwind_span {
  * blocked meanwhile); uses a stack of its own; one thread at a time, the others get false. */
 bool unwind_libunwind_step(struct unwind_registers *frame, const struct unwind_span *stack);
 
-/* unwind.c: the end of the calling thread's stack that `sp` lies in; 0: unknown. */
-uintptr_t unwind_stack_top(uintptr_t sp);
-
 #endif

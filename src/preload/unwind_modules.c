@@ -81,8 +81,8 @@ static struct module modules[MODULES_MAX];
 static _Atomic uintptr_t module_starts[MODULES_MAX];
 /* process-global because it counts `modules`: slots ever used */
 static _Atomic uint32_t modules_used;
-/* process-global because `modules` has one writer at a time; tried, never waited for */
-static _Atomic uint32_t modules_lock;
+/* process-global because `modules` has one writer at a time; tried, never waited for. 0: free */
+static _Atomic uintptr_t modules_lock;
 /* process-global because addresses mean the same to all threads */
 static _Atomic uint32_t modules_generation = 1;
 /* process-global because there is one ledger */
@@ -95,6 +95,12 @@ static struct {
     size_t count;
     char path[4096];
 } executable;
+
+/* The values of unwind_modules_stale_word. Whoever settles it may be overtaken by a dlopen or
+ * dlclose, which writes STALE over SETTLING; until it is SETTLED nothing remembered is used. */
+#define SETTLED 0
+#define STALE 1
+#define SETTLING 2
 
 /* process-global because code is loaded for all threads alike: unwind.h */
 uint32_t unwind_modules_stale_word;
@@ -317,10 +323,38 @@ static __attribute__((noinline)) bool object_find(uintptr_t address, struct obje
     return true;
 }
 
+/* Under the lock, which a handler's siglongjmp left taken: whatever was being written is dropped,
+ * to be found again. */
+static void modules_repair(void)
+{
+    uint32_t used = atomic_load_explicit(&modules_used, memory_order_relaxed);
+
+    for (uint32_t i = 0; i < used; i++)
+        if (atomic_load_explicit(&modules[i].sequence, memory_order_relaxed) & 1) {
+            modules[i].state = MODULE_FREE;
+            atomic_store_explicit(&module_starts[i], 0, memory_order_relaxed);
+            atomic_fetch_add_explicit(&modules[i].sequence, 1, memory_order_release);
+        }
+    atomic_fetch_add_explicit(&modules_generation, 1, memory_order_acq_rel);
+    __atomic_store_n(&unwind_modules_stale_word, STALE, __ATOMIC_SEQ_CST);
+}
+
+/* The lock's word is its holder's stack pointer. A holder further down this very stack than we are
+ * has been jumped over and will not come back. */
 static bool modules_try_lock(void)
 {
-    return atomic_load_explicit(&modules_lock, memory_order_relaxed) == 0 &&
-           atomic_exchange_explicit(&modules_lock, 1, memory_order_acquire) == 0;
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0), holder = 0, top;
+
+    if (atomic_compare_exchange_strong_explicit(&modules_lock, &holder, here, memory_order_acquire,
+                                                memory_order_relaxed))
+        return true;
+    top = unwind_stack_top(here);
+    if (holder >= here || top == 0 || unwind_stack_top(holder) != top ||
+        !atomic_compare_exchange_strong_explicit(&modules_lock, &holder, here, memory_order_acquire,
+                                                 memory_order_relaxed))
+        return false;
+    modules_repair();
+    return true;
 }
 
 static void modules_unlock(void)
@@ -476,15 +510,28 @@ static __attribute__((noinline)) struct module *module_make_sure(const struct ob
     return m;
 }
 
-/* Whether the slot is `object`'s, for certain. If it is, it stays so: see the file's comment. */
-static bool module_is(struct module *m, const struct object *object)
+/* Whether the slot says that it is `object`'s, in this state. */
+static bool module_is(struct module *m, const struct object *object, enum module_state state)
 {
     uint32_t sequence = atomic_load_explicit(&m->sequence, memory_order_acquire);
-    bool is = m->state == MODULE_LIVE && same_object(&m->object, object);
+    bool is = m->state == state && same_object(&m->object, object);
 
     atomic_thread_fence(memory_order_acquire);
     return is && !(sequence & 1) &&
            atomic_load_explicit(&m->sequence, memory_order_relaxed) == sequence;
+}
+
+/* Without the lock, hence with nothing written down: is this still who it was before a dlclose? */
+static __attribute__((noinline)) bool module_is_still(struct module *m, const struct object *object)
+{
+    struct headers headers;
+    struct unwind_code code;
+
+    if (!module_is(m, object, MODULE_UNSURE) || !headers_read(object, &headers))
+        return false;
+    headers_code(&headers, object->hdr, &code);
+    return object_identity(object, &headers, &code) == m->identity &&
+           (module_is(m, object, MODULE_UNSURE) || module_is(m, object, MODULE_LIVE));
 }
 
 static bool module_needs_report(const struct module *m)
@@ -492,41 +539,60 @@ static bool module_needs_report(const struct module *m)
     return m->record == 0 && module_sink && m->reports < REPORTS_MAX;
 }
 
+/* A slot that is certain stays so while `address` is on the stack: see the file's comment. */
 const struct unwind_code *unwind_modules_find(uintptr_t address, bool *keep)
 {
     struct object object;
     struct module *m;
+    bool certain;
 
     *keep = false;
     if (!object_find(address, &object))
         return NULL;
     m = module_at(&object);
-    if (m && !module_is(m, &object))
-        m = NULL;
-    if ((!m || module_needs_report(m)) && modules_try_lock()) {
-        m = module_make_sure(&object);
-        modules_unlock();
+    certain = m && module_is(m, &object, MODULE_LIVE);
+    if (!certain || module_needs_report(m)) {
+        if (modules_try_lock()) {
+            m = module_make_sure(&object);
+            modules_unlock();
+            certain = m != NULL;
+        } else if (!certain) {
+            return m && module_is_still(m, &object) ? &m->code : NULL;
+        }
     }
-    if (!m)
+    if (!certain)
         return NULL;
     /* Unreported: come back here each time until the sink has taken it. */
     *keep = !m->fleeting && !module_needs_report(m);
     return &m->code;
 }
 
+static __attribute__((noinline)) bool modules_settle(void)
+{
+    uint32_t settling = SETTLING;
+
+    if (!objects_knowable() || !modules_try_lock())
+        return false;
+    __atomic_store_n(&unwind_modules_stale_word, SETTLING, __ATOMIC_SEQ_CST);
+    unwind_layouts_drop();
+    atomic_store_explicit(&list_searched, NULL, memory_order_relaxed);
+    modules_revalidate(true);
+    (void)__atomic_compare_exchange_n(&unwind_modules_stale_word, &settling, SETTLED, false,
+                                      __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    modules_unlock();
+    return settling == SETTLING;
+}
+
 bool unwind_modules_settle(void)
 {
-    if (__atomic_load_n(&unwind_modules_stale_word, __ATOMIC_RELAXED) != 0) {
-        if (!objects_knowable() || !modules_try_lock())
-            return false;
-        __atomic_store_n(&unwind_modules_stale_word, 0, __ATOMIC_SEQ_CST);
-        unwind_layouts_drop();
-        atomic_store_explicit(&list_searched, NULL, memory_order_relaxed);
-        modules_revalidate(true);
-        modules_unlock();
-    }
-    /* Between a dlclose's start and its end code goes at some moment that nobody tells. */
-    return __atomic_load_n(&unwind_modules_closing, __ATOMIC_RELAXED) == 0;
+    /* Between a dlclose's start and its end code goes at some moment that nobody tells. Its end
+     * writes STALE before it counts down, hence this order. */
+    bool closing = __atomic_load_n(&unwind_modules_closing, __ATOMIC_ACQUIRE) != 0;
+
+    if (__atomic_load_n(&unwind_modules_stale_word, __ATOMIC_ACQUIRE) != SETTLED &&
+        !modules_settle())
+        return false;
+    return !closing;
 }
 
 uint32_t unwind_modules_generation(void)

@@ -34,6 +34,9 @@ const struct unwind_code *unwind_modules_find(uintptr_t address, bool *keep);
 
 uint32_t unwind_modules_generation(void);
 
+/* unwind.c: the end of the calling thread's stack that `sp` lies in; 0: unknown. */
+uintptr_t unwind_stack_top(uintptr_t sp);
+
 /* unwind.c: forget every remembered layout. */
 void unwind_layouts_drop(void);
 

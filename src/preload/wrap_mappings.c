@@ -84,18 +84,24 @@ static void note(enum ledger_event_kind kind, uint32_t stack, uintptr_t start, s
     ledger_note(&shim.ledger, shim_actor(), kind, errno, stack, 0, start, bytes, shim_now());
 }
 
+static struct ledger_map_event insertion(uint64_t start, uint64_t end, uint32_t stack)
+{
+    struct ledger_map_event event = event_of(LEDGER_MAP_INSERT, start, end);
+    event.stack = stack;
+    event.tid = shim_actor()->tid;
+    event.now_ns = shim_now();
+    event.ticket = ledger_ticket(&shim.ledger);
+    return event;
+}
+
 static void mapped(uint64_t start, uint64_t end, int prot, unsigned flags, uint32_t detail,
                    uint32_t stack, bool fixed)
 {
-    struct ledger_map_event event = event_of(LEDGER_MAP_INSERT, start, end);
+    struct ledger_map_event event = insertion(start, end, stack);
     event.prot = (uint8_t)prot;
     event.flags = (uint16_t)flags;
     event.detail = detail;
-    event.stack = stack;
-    event.tid = shim_actor()->tid;
     event.fixed = fixed;
-    event.now_ns = shim_now();
-    event.ticket = ledger_ticket(&shim.ledger);
     submit(&event);
 }
 
@@ -137,7 +143,8 @@ void *shim_mmap(const struct unwind_start *here, bool raw, void *address, size_t
         if (file && shim_watching()) {
             shim_fd_named(here, fd);
         }
-        mapped((uintptr_t)result, page_end((uintptr_t)result, length), prot, flags_of_map(flags),
+        mapped((uintptr_t)result, page_end((uintptr_t)result, length),
+               prot & (PROT_READ | PROT_WRITE | PROT_EXEC), flags_of_map(flags),
                file ? (uint32_t)fd + 1 : 0, stack, over);
         return result;
     }
@@ -187,21 +194,58 @@ EXPORT int munmap(void *address, size_t length)
     return shim_munmap(HERE, false, address, length);
 }
 
+static bool is_mapped(uint64_t page)
+{
+    return raw_syscall3(SYS_msync, page, ~shim.page_mask + 1, MS_ASYNC) != -ENOMEM;
+}
+
+/* Since Linux 6.17 mremap moves several VMAs at once, and stops at the first that it cannot: what
+ * is gone at the old place and there at the new one was moved all the same. */
+static void moved_in_part(const struct ledger_map_event *flight, uint64_t to)
+{
+    uint64_t page = ~shim.page_mask + 1;
+    if (!shim_actor()->may_grow ||
+        raw_syscall3(SYS_msync, flight->start, flight->end - flight->start, MS_ASYNC) == 0) {
+        return;
+    }
+    for (uint64_t start = flight->start; start < flight->end; start += page) {
+        uint64_t place = to + (start - flight->start);
+        if (is_mapped(start) || !is_mapped(place)) {
+            continue;
+        }
+        struct ledger_map_event part = *flight;
+        part.start = start;
+        part.end = start + page;
+        submit(&part); /* a flight once more, to make its ends boundaries */
+        part.to_start = place;
+        part.to_end = place + page;
+        part.fixed = true;
+        part.new_ticket = ledger_ticket(&shim.ledger);
+        finish(&part, LEDGER_MAP_MOVE);
+    }
+}
+
 /* mremap.2 */
-static void remapped(struct ledger_map_event *flight, void *result, size_t old_size,
-                     size_t new_size, int flags, uint32_t stack)
+static void remapped(struct ledger_map_event *flight, uint32_t target, void *result,
+                     size_t old_size, size_t new_size, int flags, uint32_t stack)
 {
     uint64_t start = (uintptr_t)result;
     uint64_t end = page_end((uintptr_t)result, new_size);
     if (old_size == 0) { /* a shared mapping, mapped once more */
-        mapped(start, end, PROT_NONE, LEDGER_SHARED_MAP, 0, stack, (flags & MREMAP_FIXED) != 0);
+        struct ledger_map_event event = insertion(start, end, stack);
+        event.to_start = flight->start;
+        event.fixed = (flags & MREMAP_FIXED) != 0;
+        event.flags = LEDGER_SHARED_MAP;
+        submit(&event);
         return;
     }
     flight->to_start = start;
     flight->to_end = end;
     flight->fixed = (flags & MREMAP_FIXED) != 0;
     flight->keep_old = (flags & MREMAP_DONTUNMAP) != 0;
+    flight->detail = target;
     flight->now_ns = shim_now();
+    flight->new_ticket = ledger_ticket(&shim.ledger);
     finish(flight, LEDGER_MAP_MOVE);
 }
 
@@ -228,12 +272,16 @@ void *shim_mremap(const struct unwind_start *here, bool raw, void *old, size_t o
         return result;
     }
     if (result != MAP_FAILED) {
-        remapped(&flight, result, old_size, new_size, flags, stack);
+        remapped(&flight, over ? (uint32_t)target.ticket : 0, result, old_size, new_size, flags,
+                 stack);
         return result;
     }
     int error = errno;
     if (over) {
+        moved_in_part(&flight, (uintptr_t)new_address);
         ask_kernel(&target);
+    }
+    if (over || error == EFAULT) {
         ask_kernel(&flight);
     } else {
         finish(&flight, LEDGER_MAP_ROLLBACK);
@@ -253,8 +301,38 @@ EXPORT void *mremap(void *old, size_t old_size, size_t new_size, int flags, ...)
     return shim_mremap(HERE, false, old, old_size, new_size, flags, new_address);
 }
 
-/* mprotect.2, pkey_mprotect.2. `key` -2: mprotect. A failure may have changed a part; that
- * concerns nothing but the estimate of VMAs. */
+static void protected(uint64_t start, uint64_t end, int prot, unsigned flags)
+{
+    struct ledger_map_event event = event_of(LEDGER_MAP_PROTECT, start, end);
+    event.prot = (uint8_t)prot;
+    event.flags = (uint16_t)flags;
+    event.ticket = ledger_ticket(&shim.ledger);
+    if (start < end) {
+        submit(&event);
+    }
+}
+
+/* The kernel goes from VMA to VMA until one refuses. ENOMEM because of a hole: everything below it
+ * has the new protection. Otherwise (too many VMAs, a file that may not be written) nobody can tell
+ * how far it came. */
+static void protected_in_part(uint64_t start, uint64_t end, int prot)
+{
+    uint64_t page = ~shim.page_mask + 1;
+    uint64_t hole = start;
+    if (errno != ENOMEM || !shim_actor()->may_grow ||
+        raw_syscall3(SYS_msync, start, end - start, MS_ASYNC) == 0) {
+        protected(start, end, prot, LEDGER_UNSURE);
+        return;
+    }
+    while (hole < end && raw_syscall3(SYS_msync, hole, page, MS_ASYNC) == 0) {
+        hole += page;
+    }
+    protected(start, hole, prot, 0);
+    struct ledger_map_event flight = fly(hole, end, 0);
+    ask_kernel(&flight);
+}
+
+/* mprotect.2, pkey_mprotect.2. `key` -2: mprotect. */
 int shim_mprotect(const struct unwind_start *here, bool raw, void *address, size_t length, int prot,
                   int key)
 {
@@ -262,17 +340,21 @@ int shim_mprotect(const struct unwind_start *here, bool raw, void *address, size
                                      raw_syscall3(SYS_mprotect, address, length, prot))
                            : PERFORM(raw, int, pkey_mprotect, (address, length, prot, key),
                                      raw_syscall4(SYS_pkey_mprotect, address, length, prot, key));
-    if (!shim_watching_memory()) {
+    uint64_t start = (uintptr_t)address;
+    uint64_t end = page_end(start, length);
+    if (!shim_watching_memory() || end <= start) {
         return result;
     }
+    prot &= PROT_READ | PROT_WRITE | PROT_EXEC; /* without PROT_GROWSDOWN and its kin */
     if (result == 0) {
-        struct ledger_map_event event =
-            event_of(LEDGER_MAP_PROTECT, (uintptr_t)address, page_end((uintptr_t)address, length));
-        event.prot = (uint8_t)prot;
-        event.ticket = ledger_ticket(&shim.ledger);
-        submit(&event);
-    } else if (errno == ENOMEM) {
-        note(LEDGER_EVENT_PROTECT_REFUSED, shim_stack(here), (uintptr_t)address, length);
+        protected(start, end, prot, 0);
+        return result;
+    }
+    if ((start & ~shim.page_mask) == 0 && (errno == ENOMEM || errno == EACCES)) {
+        protected_in_part(start, end, prot);
+    }
+    if (errno == ENOMEM) {
+        note(LEDGER_EVENT_PROTECT_REFUSED, shim_stack(here), start, length);
     }
     return result;
 }
@@ -306,9 +388,11 @@ void *shim_shmat(const struct unwind_start *here, bool raw, int id, const void *
         return result;
     }
     if (result != (void *)-1) {
-        mapped((uintptr_t)result, page_end((uintptr_t)result, segment_size(id)),
-               flags & SHM_RDONLY ? PROT_READ : PROT_READ | PROT_WRITE,
-               LEDGER_SHM_MAP | LEDGER_SHARED_MAP, 0, shim_stack(here), (flags & SHM_REMAP) != 0);
+        uint64_t start = (uintptr_t)result;
+        uint64_t end = page_end(start, segment_size(id));
+        mapped(start, end, flags & SHM_RDONLY ? PROT_READ : PROT_READ | PROT_WRITE,
+               LEDGER_SHM_MAP | LEDGER_SHARED_MAP, (uint32_t)((end - start) / 4096),
+               shim_stack(here), (flags & SHM_REMAP) != 0);
     } else if (errno == ENOMEM) {
         note(LEDGER_EVENT_MAP_REFUSED, shim_stack(here), (uintptr_t)address, 0);
     }

@@ -24,7 +24,7 @@ long shim_failed(long result)
 static pid_t forked(pid_t (*fork_it)(void))
 {
     struct ledger_actor *actor = &shim_thread.actor;
-    bool inside = *shim.attached && (actor->locked.canary || actor->busy.canary);
+    bool inside = *shim.attached && (actor->locked || actor->busy);
     if (unlikely(inside)) {
         shim_memory_before_fork();
     }

@@ -127,6 +127,7 @@ static void move(struct world *world, unsigned first, unsigned pages, unsigned t
     event.ticket = ledger_ticket(world->ledger);
     submit(world, event);
     event.op = LEDGER_MAP_MOVE;
+    event.new_ticket = ledger_ticket(world->ledger);
     event.to_start = BASE + (uint64_t)to * PAGE;
     event.to_end = event.to_start + (uint64_t)to_pages * PAGE;
     event.fixed = true;
@@ -269,9 +270,8 @@ static sigjmp_buf out;
 static void leave_in_the_middle(struct world *world, unsigned page)
 {
     /* As if a handler had jumped out while the lock was held: the frame below is gone. */
-    volatile uint64_t canary = 77;
-    world->actor.locked.value = 77;
-    world->actor.locked.canary = &canary;
+    volatile uint64_t canary = LEDGER_CANARY(&canary);
+    world->actor.locked = &canary;
     world->ledger->lock = &world->actor;
     struct ledger_map_event event = range(LEDGER_MAP_INSERT, page, 1);
     event.ticket = ledger_ticket(world->ledger);
