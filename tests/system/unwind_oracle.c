@@ -567,6 +567,39 @@ static void case_unloaded(void)
     }
 }
 
+/* process-global because threads look at it */
+static _Atomic bool opened_enough;
+
+static void *take_meanwhile(void *arg)
+{
+    while (!atomic_load(&opened_enough)) {
+        on_alloca(128);
+        case_callbacks();
+    }
+    return arg;
+}
+
+/* Code comes and goes under other threads' captures, which have none of it on their stacks. */
+static void case_unloaded_meanwhile(void)
+{
+    pthread_t thread[2];
+
+    opened_enough = false;
+    for (unsigned i = 0; i < 2; i++)
+        if (pthread_create(&thread[i], NULL, take_meanwhile, NULL) != 0)
+            abort();
+    for (unsigned i = 0; i < 300; i++) {
+        void (*call)(void (*)(void));
+        void *handle = open_plugin(plugin_name[i % 2], &call);
+
+        call(take);
+        close_plugin(handle);
+    }
+    opened_enough = true;
+    for (unsigned i = 0; i < 2; i++)
+        pthread_join(thread[i], NULL);
+}
+
 /* The oracle does not see other namespaces, but the stack must be the one that the same plugin
  * has in ours, from the same call; only the plugin lies elsewhere. */
 static void case_namespaces(void)
@@ -765,7 +798,7 @@ static void case_alternate_stack(void)
  * time after a dlclose, when modules are looked at again. */
 static void case_room(void)
 {
-    static const size_t most[] = {760, 560, 240};
+    static const size_t most[] = {800, 600, 256};
     size_t used[3];
     volatile int i; /* one call site for all */
 
@@ -800,6 +833,7 @@ static const struct {
     {"threads", case_threads, WHOLE, 10000, 0},
     {"coroutines", case_coroutines, MUST_BE_CUT, 6, 0},
     {"unloaded", case_unloaded, WHOLE, 40, 0},
+    {"unloaded-meanwhile", case_unloaded_meanwhile, MAY_BE_CUT, 300, 0},
     {"namespaces", case_namespaces, WHOLE, 1, 0},
     {"signals", case_signals, WHOLE, 2, 1},
     {"timer", case_timer, MAY_BE_CUT, 1000, 1000},
