@@ -74,13 +74,16 @@ static uint64_t page_size; /* host fact, set once */
  * process-global: descriptors and pages are. */
 enum fd_fact { FD_KNOWN, FD_OPEN_QUESTION, FD_KIND_QUESTION };
 static _Atomic uint8_t fd_facts[MAX_FDS];
-static _Atomic uint32_t fd_last[MAX_FDS];
+static struct touch {
+    uint32_t when; /* thread and operation */
+    const char *operation;
+} fd_last[MAX_FDS];
 
 enum page_fact { PAGE_HELD = 1, PAGE_OPEN_QUESTION = 2, PAGE_PROT_QUESTION = 4 };
 static struct page_entry {
     _Atomic uint64_t page; /* page number; 0: empty slot */
     _Atomic uint32_t fact;
-    _Atomic uint32_t last;
+    struct touch last;
 } *pages;
 
 static struct page_entry *page_find(uint64_t page, bool make)
@@ -181,16 +184,17 @@ static bool chance(struct worker *w, unsigned percent)
     return pick(w, 100) < percent;
 }
 
-static uint32_t stamp(const struct worker *w)
+/* Races between threads that pass a number on are of no consequence: it is only for diagnostics. */
+static struct touch stamp(const struct worker *w)
 {
-    return (uint32_t)(w->index << 28 | (w->done & 0xfffffff));
+    return (struct touch){(uint32_t)(w->index << 28 | (w->done & 0xfffffff)), w->operation};
 }
 
 static void fd_is(struct worker *w, int fd, enum fd_fact fact)
 {
     if (fd < 0 || fd >= MAX_FDS)
         return;
-    atomic_store(&fd_last[fd], stamp(w));
+    fd_last[fd] = stamp(w);
     atomic_store(&fd_facts[fd], (uint8_t)fact);
 }
 
@@ -244,7 +248,7 @@ static void page_is(struct worker *w, uint64_t page, uint32_t fact)
     struct page_entry *entry = page_find(page, fact != 0);
     if (entry == NULL)
         return;
-    atomic_store(&entry->last, stamp(w));
+    entry->last = stamp(w);
     atomic_store(&entry->fact, fact);
 }
 
@@ -1403,11 +1407,11 @@ static __attribute__((format(printf, 1, 2))) void wrong(const char *format, ...)
     fputc('\n', stderr);
 }
 
-static const char *by(uint32_t last)
+static const char *by(struct touch last)
 {
-    static char text[64]; /* only ever used while every thread waits */
-    snprintf(text, sizeof text, "last touched by thread %u, operation %u", last >> 28,
-             last & 0xfffffff);
+    static char text[100]; /* only ever used while every thread waits */
+    snprintf(text, sizeof text, "last touched by thread %u, operation %u (%s)", last.when >> 28,
+             last.when & 0xfffffff, last.operation ? last.operation : "at the start");
     return text;
 }
 
@@ -1598,6 +1602,10 @@ static void checkpoint(void)
     check_maps(have ? &view : NULL);
     if (have && checkpoints % 64 == 0 && view.header->incomplete & ~LEDGER_INCOMPLETE_EVENTS)
         wrong("the ledger calls itself incomplete (%#x)", view.header->incomplete);
+    if (have && faults)
+        fprintf(stderr, "truth: the ledger: incomplete %#x, %lu events lost, %lu records missed\n",
+                view.header->incomplete, (unsigned long)view.header->lost_events,
+                (unsigned long)view.header->missed_records);
     if (have)
         ledger_view_close(&view);
     unsure_most = unsure > unsure_most ? unsure : unsure_most;
