@@ -276,7 +276,6 @@ static int start(struct run *run)
         cli_say("%s", strerror(errno));
         return CLI_FAILED;
     }
-    handle_signals(&run->before);
     (void)sigfillset(&all);
     (void)sigprocmask(SIG_SETMASK, &all, NULL);
     (void)fflush(NULL);
@@ -435,9 +434,12 @@ static int finish(struct run *run, int wait_status)
 
 static int run_program(struct run *run)
 {
-    int status = prepare(run);
     bool undo = true;
+    int status;
 
+    /* First, since preparing already makes signals: the directory's are SIGIO. */
+    handle_signals(&run->before);
+    status = prepare(run);
     if (status == 0)
         status = start(run);
     if (run->root && run->root->pid && status == 0) {

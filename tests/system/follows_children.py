@@ -55,7 +55,7 @@ starts = [child["process"]["start_ns"] for child in report["followed"]]
 check(starts == sorted(starts), "in the order of their start")
 
 # Executed ones, some of which do not end well.
-report = run("/bin/sh", "-c", f"{takes} memfds=2; {takes} memfds=3 _exit=1; "
+report = run("/bin/sh", "-c", f"exec 2>&-; {takes} memfds=2; {takes} memfds=3 _exit=1; "
              f"{takes} memfds=1 signal=9; {takes} memfds=5 sleeps=300; exit 0")
 check([memfds(child) for child in report["followed"]] == [2, 3, 1, 5],
       [memfds(child) for child in report["followed"]])
