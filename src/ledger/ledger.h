@@ -85,7 +85,7 @@ struct ledger_map_event {
     uint16_t flags;
     uint8_t op; /* enum ledger_map_op */
     uint8_t prot;
-    bool keep_old; /* MOVE: MREMAP_DONTUNMAP */
+    bool keep_old; /* MOVE: MREMAP_DONTUNMAP; INSERT: only where nothing is recorded */
     bool fixed;    /* INSERT: over whatever was there, by the program's wish */
 };
 

@@ -301,16 +301,22 @@ static void rollback(struct ledger *ledger, const struct ledger_map_event *event
     rejoin(ledger, end);
 }
 
-/* Empties [start, end) for something that the kernel put there. False: a younger record has it. */
-static bool displace(struct ledger *ledger, struct ledger_actor *actor, uint64_t start,
-                     uint64_t end, const struct ledger_map_event *event, uint64_t own)
+static bool recorded(struct ledger *ledger, uint64_t start, uint64_t end)
 {
     struct ledger_position position = ledger_index_find(ledger, start);
     while (position.node && at(ledger, position)->end <= start) {
         position = ledger_index_next(position);
     }
-    if (!position.node || at(ledger, position)->start >= end) {
-        return true; /* nothing there: the usual case */
+    return position.node && at(ledger, position)->start < end;
+}
+
+/* Empties [start, end) for something that the kernel put there. False: a younger record has it. */
+static bool displace(struct ledger *ledger, struct ledger_actor *actor, uint64_t start,
+                     uint64_t end, const struct ledger_map_event *event, uint64_t own)
+{
+    struct ledger_position position;
+    if (!recorded(ledger, start, end)) {
+        return true; /* the usual case */
     }
     split_at(ledger, actor, start);
     split_at(ledger, actor, end);
@@ -330,7 +336,9 @@ static bool displace(struct ledger *ledger, struct ledger_actor *actor, uint64_t
 static void insert(struct ledger *ledger, struct ledger_actor *actor,
                    const struct ledger_map_event *event)
 {
-    if (!displace(ledger, actor, event->start, event->end, event, event->ticket)) {
+    if (event->keep_old
+            ? recorded(ledger, event->start, event->end)
+            : !displace(ledger, actor, event->start, event->end, event, event->ticket)) {
         return;
     }
     uint32_t record = new_record(ledger, actor);
@@ -340,7 +348,10 @@ static void insert(struct ledger *ledger, struct ledger_actor *actor,
     struct ledger_position like = ledger_index_find(ledger, event->to_start);
     const struct ledger_mapping *old = event->to_start && like.node ? at(ledger, like) : NULL;
     struct ledger_mapping *mapping = mapping_at(ledger, record);
-    mapping->flags = old ? old->flags & (uint16_t)~LEDGER_SPLIT : event->flags;
+    mapping->flags = event->flags;
+    if (old) {
+        mapping->flags |= old->flags & (uint16_t)~LEDGER_SPLIT;
+    }
     mapping->prot = old ? old->prot : event->prot;
     mapping->reserved = 0;
     mapping->start = event->start;

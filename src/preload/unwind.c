@@ -433,6 +433,8 @@ static __attribute__((noinline)) struct unwind_layout layout_learn(const struct 
         layout.form = FORM_IMPLAUSIBLE;
     else
         layout = unwind_cfi_layout(&code->tables, walk_address(w), w->pc);
+    if (layout.form == UNWIND_NONE && unwind_modules_is_entry(w->pc))
+        layout.form = UNWIND_END;
     if (w->settled && keep && layout.form != UNWIND_NONE && layout.form != FORM_IMPLAUSIBLE)
         layout_remember(walk_address(w), layout);
     return layout;

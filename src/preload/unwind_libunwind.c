@@ -24,10 +24,12 @@
 #if defined(HAVE_LIBUNWIND) && defined(__x86_64__)
 
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <libunwind-x86_64.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "raw.h"
 #include "unwind.h"
@@ -327,7 +329,7 @@ static void *symbol(void *library, const char *name, bool *complete)
     return address;
 }
 
-bool unwind_use_libunwind(void)
+static bool load_libunwind(void)
 {
     unw_accessors_t accessors = {.find_proc_info = find_proc_info,
                                  .put_unwind_info = put_unwind_info,
@@ -339,6 +341,7 @@ bool unwind_use_libunwind(void)
                                  .get_proc_name = no_proc_name};
     unw_addr_space_t (*create)(unw_accessors_t *, int);
     int (*set_caching)(unw_addr_space_t, unw_caching_policy_t);
+    unw_cursor_t first;
     bool complete = true;
     void *library = dlopen(LIBUNWIND_SONAME, RTLD_NOW | RTLD_LOCAL);
 
@@ -357,7 +360,40 @@ bool unwind_use_libunwind(void)
     if (!libunwind.space)
         return false;
     (void)set_caching(libunwind.space, UNW_CACHE_NONE);
+    libunwind.init_remote(&first, libunwind.space, private_stack); /* its own start-up, now */
     return true;
+}
+
+/* The two numbers that the next pipe would get. */
+static bool next_pipe(int fds[2])
+{
+    if (raw_failed(raw_syscall2(SYS_pipe2, fds, O_CLOEXEC)))
+        return false;
+    raw_syscall1(SYS_close, fds[0]);
+    raw_syscall1(SYS_close, fds[1]);
+    return true;
+}
+
+/* When it is loaded libunwind opens a pipe, to find out by writing to it which memory is readable.
+ * It does so in its local mode only, which we never use: and a shim holds no descriptor. */
+static void close_pipe(const int fds[2])
+{
+    struct stat status;
+
+    for (int i = 0; i < 2; i++)
+        if (!raw_failed(raw_syscall2(SYS_fstat, fds[i], &status)) && S_ISFIFO(status.st_mode))
+            raw_syscall1(SYS_close, fds[i]);
+}
+
+bool unwind_use_libunwind(void)
+{
+    int fds[2];
+    bool may_open = next_pipe(fds);
+    bool loaded = load_libunwind();
+
+    if (may_open)
+        close_pipe(fds);
+    return loaded;
 }
 
 #endif

@@ -642,6 +642,24 @@ static void executable_find(void)
     executable.path[length] = '\0';
 }
 
+/* process-global because a process is started once: where the loader's entry code lies */
+static uintptr_t loader_entry;
+
+#define LOADER_ENTRY_SIZE 128 /* _start and _dl_start_user, which calls the first constructors */
+
+bool unwind_modules_is_entry(uintptr_t pc)
+{
+    return loader_entry != 0 && pc > loader_entry && pc - loader_entry < LOADER_ENTRY_SIZE;
+}
+
+static void loader_find(void)
+{
+    uintptr_t base = getauxval(AT_BASE);
+
+    if (base != 0)
+        loader_entry = base + ((const ElfW(Ehdr) *)base)->e_entry;
+}
+
 static void vdso_find(void)
 {
     struct headers headers;
@@ -681,6 +699,7 @@ static int module_of_start(struct dl_phdr_info *info, size_t size, void *unused)
 void unwind_modules_init(void)
 {
     executable_find();
+    loader_find();
     vdso_find();
     (void)dl_iterate_phdr(module_of_start, NULL);
 }

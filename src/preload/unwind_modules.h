@@ -32,6 +32,9 @@ bool unwind_modules_settle(void);
  * learnt of this code may be remembered. */
 const struct unwind_code *unwind_modules_find(uintptr_t address, bool *keep);
 
+/* The loader's own entry: nothing called it, and it has no CFI to say so. */
+bool unwind_modules_is_entry(uintptr_t pc);
+
 uint32_t unwind_modules_generation(void);
 
 /* unwind.c: the end of the calling thread's stack that `sp` lies in; 0: unknown. */

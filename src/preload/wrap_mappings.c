@@ -201,16 +201,28 @@ static bool is_mapped(uint64_t page)
 
 /* Since Linux 6.17 mremap moves several VMAs at once, and stops at the first that it cannot: what
  * is gone at the old place and there at the new one was moved all the same. */
-static void moved_in_part(const struct ledger_map_event *flight, uint64_t to)
+static void moved_in_part(const struct ledger_map_event *flight, uint64_t to, bool keep_old)
 {
     uint64_t page = ~shim.page_mask + 1;
     if (!shim_actor()->may_grow ||
-        raw_syscall3(SYS_msync, flight->start, flight->end - flight->start, MS_ASYNC) == 0) {
+        (!keep_old &&
+         raw_syscall3(SYS_msync, flight->start, flight->end - flight->start, MS_ASYNC) == 0)) {
         return;
     }
     for (uint64_t start = flight->start; start < flight->end; start += page) {
         uint64_t place = to + (start - flight->start);
-        if (is_mapped(start) || !is_mapped(place)) {
+        if (!is_mapped(place)) {
+            continue;
+        }
+        if (keep_old) { /* what is there and was not recorded is a copy */
+            struct ledger_map_event copy = insertion(place, place + page, flight->stack);
+            copy.to_start = start;
+            copy.keep_old = true;
+            copy.flags = LEDGER_UNSURE;
+            submit(&copy);
+            continue;
+        }
+        if (is_mapped(start)) {
             continue;
         }
         struct ledger_map_event part = *flight;
@@ -278,7 +290,7 @@ void *shim_mremap(const struct unwind_start *here, bool raw, void *old, size_t o
     }
     int error = errno;
     if (over) {
-        moved_in_part(&flight, (uintptr_t)new_address);
+        moved_in_part(&flight, (uintptr_t)new_address, (flags & MREMAP_DONTUNMAP) != 0);
         ask_kernel(&target);
     }
     if (over || error == EFAULT) {
