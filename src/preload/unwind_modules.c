@@ -89,10 +89,12 @@ static _Atomic uint32_t modules_generation = 1;
 static unwind_module_sink module_sink;
 /* process-global because the kernel maps one vdso; end 0: none */
 static struct object vdso;
-/* process-global because there is one main executable: its headers, by AT_PHDR */
+/* process-global because there is one main executable: its headers, by AT_PHDR, and its whole
+ * range. The kernel may leave holes in it, and _dl_find_object then knows its segments only. */
 static struct {
     const ElfW(Phdr) * phdr;
     size_t count;
+    struct object object;
     char path[4096];
 } executable;
 
@@ -117,6 +119,11 @@ static uint64_t identity_add(uint64_t hash, const void *data, size_t size)
     return hash;
 }
 
+static bool object_is_executable(const struct object *object)
+{
+    return executable.object.map && object->map == executable.object.map;
+}
+
 /* A module's program headers and what is added to their addresses. */
 struct headers {
     const ElfW(Phdr) * phdr;
@@ -131,8 +138,7 @@ static bool headers_read(const struct object *object, struct headers *headers)
     const ElfW(Ehdr) *elf = (const ElfW(Ehdr) *)object->start;
 
     headers->bias = object->map ? object->map->l_addr : 0;
-    if (executable.phdr && (uintptr_t)executable.phdr >= object->start &&
-        (uintptr_t)executable.phdr < object->end) {
+    if (object_is_executable(object)) {
         headers->phdr = executable.phdr;
         headers->count = executable.count;
         return true;
@@ -219,8 +225,7 @@ static const uint8_t *headers_build_id(const struct headers *headers, unsigned *
 
 static const char *object_path(const struct object *object)
 {
-    if (executable.phdr && (uintptr_t)executable.phdr >= object->start &&
-        (uintptr_t)executable.phdr < object->end)
+    if (object_is_executable(object))
         return executable.path;
     if (object->start == vdso.start)
         return "[vdso]";
@@ -250,20 +255,15 @@ static bool same_object(const struct object *a, const struct object *b)
     return a->start == b->start && a->end == b->end && a->map == b->map && a->hdr == b->hdr;
 }
 
-/* One entry of the debugger's list, by its headers. Old glibc only: see object_find. */
-static bool object_from_map(const struct link_map *map, struct object *object)
+/* The range and tables that headers describe. */
+static void object_from_headers(const struct headers *headers, struct object *object)
 {
-    bool is_main = map->l_name && map->l_name[0] == '\0' && executable.phdr;
-    struct headers headers = {executable.phdr, executable.count, map->l_addr};
-
-    *object = (struct object){.start = map->l_addr, .end = map->l_addr + 1, .map = map};
-    if (!is_main && (map->l_addr == 0 || !headers_read(object, &headers)))
-        return false;
     object->start = UINTPTR_MAX;
     object->end = 0;
-    for (size_t i = 0; i < headers.count; i++) {
-        const ElfW(Phdr) *ph = &headers.phdr[i];
-        uintptr_t lo = map->l_addr + ph->p_vaddr;
+    object->hdr = 0;
+    for (size_t i = 0; i < headers->count; i++) {
+        const ElfW(Phdr) *ph = &headers->phdr[i];
+        uintptr_t lo = headers->bias + ph->p_vaddr;
 
         if (ph->p_type == PT_GNU_EH_FRAME)
             object->hdr = lo;
@@ -274,6 +274,20 @@ static bool object_from_map(const struct link_map *map, struct object *object)
         if (lo + ph->p_memsz > object->end)
             object->end = lo + ph->p_memsz;
     }
+}
+
+/* One entry of the debugger's list, by its headers. Old glibc only: see object_find. */
+static bool object_from_map(const struct link_map *map, struct object *object)
+{
+    struct headers headers;
+
+    *object = (struct object){.start = map->l_addr, .map = map};
+    if (object_is_executable(object))
+        *object = executable.object;
+    else if (map->l_addr == 0 || !headers_read(object, &headers))
+        return false;
+    else
+        object_from_headers(&headers, object);
     return true;
 }
 
@@ -320,6 +334,8 @@ static __attribute__((noinline)) bool object_find(uintptr_t address, struct obje
     if (find_object_exactly((void *)address, &found) != 0)
         return false;
     *object = (struct object){found.start, found.end, found.map, found.hdr};
+    if (object_is_executable(object))
+        *object = executable.object;
     return true;
 }
 
@@ -625,11 +641,18 @@ void unwind_report_modules_again(void)
 
 static void executable_find(void)
 {
+    const struct link_map *map = _r_debug.r_map; /* the list begins with it */
+    struct headers headers;
     long length = raw_syscall4(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", executable.path,
                                sizeof(executable.path) - 1);
 
     executable.phdr = (const ElfW(Phdr) *)getauxval(AT_PHDR);
     executable.count = getauxval(AT_PHNUM);
+    if (map && executable.phdr) {
+        headers = (struct headers){executable.phdr, executable.count, map->l_addr};
+        object_from_headers(&headers, &executable.object);
+        executable.object.map = map;
+    }
     if (raw_failed(length)) { /* no /proc */
         const char *name = (const char *)getauxval(AT_EXECFN);
 

@@ -9,7 +9,7 @@
 
 #include "unwind_cfi.h"
 
-#define UNWIND_CODE_RANGES 2 /* most files have one executable segment, BOLT's have two */
+#define UNWIND_CODE_RANGES 3 /* most files have one executable segment, some three */
 
 /* All that the stepper wants of a module. */
 struct unwind_code {
