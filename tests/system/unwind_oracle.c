@@ -798,7 +798,7 @@ static void case_alternate_stack(void)
  * time after a dlclose, when modules are looked at again. */
 static void case_room(void)
 {
-    static const size_t most[] = {800, 600, 256};
+    static const size_t most[] = {800, 640, 256};
     size_t used[3];
     volatile int i; /* one call site for all */
 
