@@ -112,8 +112,7 @@ bool watch_create_ledger(int *fd, struct failure *failure)
         return failure_set(failure, "no space for the ledger: %s", strerror(error));
     /* Nobody cuts off what others have mapped. */
     (void)fcntl(created, F_ADD_SEALS, F_SEAL_SHRINK);
-    *fd = created;
-    created = -1;
+    *fd = base_take_fd(&created);
     return true;
 }
 

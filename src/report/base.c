@@ -46,18 +46,24 @@ void *base_alloc(size_t size)
     return memory;
 }
 
+void *base_resize(void *memory, size_t size)
+{
+    void *resized = realloc(memory, size ? size : 1);
+
+    if (!resized)
+        base_no_memory();
+    return resized;
+}
+
 void *base_grow(void *items, size_t count, size_t size)
 {
     size_t room = count ? 2 * count : 16;
 
     if (count != 0 && (count < 16 || (count & (count - 1)) != 0))
         return items;
-    if (size && room > SIZE_MAX / size)
+    if (size == 0 || room > SIZE_MAX / size)
         base_no_memory();
-    items = realloc(items, room * size);
-    if (!items)
-        base_no_memory();
-    return items;
+    return base_resize(items, room * size);
 }
 
 void *arena_alloc(struct arena *arena, size_t size)

@@ -32,6 +32,15 @@ static inline void base_cleanup_file(FILE **file)
         fclose(*file);
 }
 
+/* Moves a descriptor out of a variable that would close it. */
+static inline int base_take_fd(int *fd)
+{
+    int taken = *fd;
+
+    *fd = -1;
+    return taken;
+}
+
 #define cleanup_close __attribute__((cleanup(base_cleanup_close)))
 #define cleanup_free __attribute__((cleanup(base_cleanup_free)))
 #define cleanup_file __attribute__((cleanup(base_cleanup_file)))
@@ -59,6 +68,7 @@ void arena_free(struct arena *arena);
  * that is a power of two (or 0). */
 void *base_grow(void *items, size_t count, size_t size);
 void *base_alloc(size_t size); /* zeroed */
+void *base_resize(void *memory, size_t size);
 
 /* Says that memory ran out, and ends the command. */
 _Noreturn void base_no_memory(void);

@@ -461,7 +461,7 @@ static void tell_groups(struct groups *groups, struct symbols *symbols)
 {
     struct report *report = groups->report;
     size_t count = HASH_COUNT(groups->all), i = 0;
-    struct group **sorted = base_alloc(count * sizeof *sorted);
+    struct group **sorted = base_alloc(count * sizeof(struct group *));
     struct group *group, *next;
 
     HASH_ITER (hh, groups->all, group, next) {

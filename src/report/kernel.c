@@ -382,9 +382,7 @@ static uint32_t put_name(struct name_bytes *names, const char *name)
     length = strlen(name) + 1;
     while (names->room - names->length < length) {
         names->room = names->room ? 2 * names->room : 4096;
-        names->bytes = realloc(names->bytes, names->room);
-        if (!names->bytes)
-            base_no_memory();
+        names->bytes = base_resize(names->bytes, names->room);
     }
     names->last = name;
     names->last_name = (uint32_t)names->length + 1;
@@ -440,9 +438,7 @@ unsigned char *kernel_view_pack(const struct kernel_view *view, size_t *size)
     header.bytes = names.length;
     memcpy(bytes, &header, sizeof header);
     *size = sizeof header + records + names.length;
-    bytes = realloc(bytes, *size);
-    if (!bytes)
-        base_no_memory();
+    bytes = base_resize(bytes, *size);
     if (names.length)
         memcpy(bytes + sizeof header + records, names.bytes, names.length);
     free(names.bytes);

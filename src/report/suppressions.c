@@ -28,9 +28,7 @@ bool suppressions_match(const char *pattern, const char *text)
         if (*pattern == '*') {
             star = ++pattern;
             star_text = text;
-        } else if (*pattern == '\0') {
-            return true;
-        } else if (pattern[0] == '$' && pattern[1] == '\0' && *text == '\0') {
+        } else if (*pattern == '\0' || (pattern[0] == '$' && pattern[1] == '\0' && *text == '\0')) {
             return true;
         } else if (*text && *pattern == *text && !(pattern[0] == '$' && pattern[1] == '\0')) {
             pattern++;
@@ -131,9 +129,7 @@ bool suppressions_load(struct suppressions *suppressions, const char *path, stru
     for (;;) {
         if (room - length < 4096) {
             room = room ? 2 * room : 8192;
-            text = realloc(text, room);
-            if (!text)
-                base_no_memory();
+            text = base_resize(text, room);
         }
         got = read(fd, text + length, room - length);
         if (got < 0 && errno == EINTR)

@@ -177,7 +177,7 @@ static struct object *find_object(struct symbols *symbols, const char *path,
     if (length > 31)
         length = 31;
     for (unsigned i = 0; i < length; i++)
-        (void)snprintf(hex + 2 * i, 3, "%02x", build_id[i]);
+        (void)snprintf(hex + (size_t)2 * i, 3, "%02x", build_id[i]);
     key = arena_format(&symbols->arena, "%s\n%s", path, hex);
     HASH_FIND_STR(symbols->objects, key, object);
     if (object)
@@ -320,8 +320,7 @@ static void add_frame(struct place *place, const char *function, const char *fil
 /* The scopes below `parent` that hold an address, outermost first, as they lie in the code: an
  * inlined call in what it was inlined into. (libdw's own dwarf_getscopes leads from an inlined
  * call to where it was written instead.) Returns how many. */
-static unsigned find_scopes(Dwarf_Die *parent, Dwarf_Addr address, Dwarf_Die *scopes,
-                            unsigned room)
+static unsigned find_scopes(Dwarf_Die *parent, Dwarf_Addr address, Dwarf_Die *scopes, unsigned room)
 {
     Dwarf_Die die;
 

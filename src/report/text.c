@@ -20,7 +20,7 @@ static const char *grouped(struct number *number, uint64_t value)
 {
     char digits[24];
     int length = snprintf(digits, sizeof digits, "%" PRIu64, value);
-    char *to = number->text;
+    char *to = &number->text[0];
 
     for (int i = 0; i < length; i++) {
         if (i && (length - i) % 3 == 0)

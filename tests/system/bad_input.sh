@@ -73,7 +73,6 @@ refuses 127 'nonesuch' run --report="$work/old" nonesuch
     ulimit -f 100
     refuses 125 'no space for the ledger' run "${start[@]}"
 ) || exit 1
-BOXLEDGER_SHIM=$work/none
 refuses_without_shim() {
     local got=0
     BOXLEDGER_SHIM=$work/none "$boxledger" run "${start[@]}" 2>"$work/err" || got=$?
