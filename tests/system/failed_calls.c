@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/shm.h>
 #include <sys/syscall.h>
 
 #include "system.h"
@@ -107,6 +108,35 @@ static void ranges(void)
     close(fd);
 }
 
+/* A move of two VMAs of which the second is sealed does its first half (Linux 6.17); before, and
+ * where there are no seals, it does nothing. A refused unmap keeps what the record knew. */
+static void halves(void)
+{
+    char *base = (char *)0x311000000000, *to = base + 64 * PAGE;
+    mmap(base, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    mprotect(base + PAGE, PAGE, PROT_READ);
+    mmap(to, 2 * PAGE, PROT_READ, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    raw(462 /* mseal, Linux 6.10 */, base + PAGE, PAGE, 0);
+    (void)!mremap(base, 2 * PAGE, 2 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to);
+    expect_exact("after half a move");
+    unsigned char in_core[2];
+    for (unsigned i = 0; i < 4; i++) {
+        char *page = (i & 2 ? to : base) + (i & 1) * PAGE;
+        expect_recorded(page, PAGE, raw(SYS_mincore, page, PAGE, in_core) == 0,
+                        "a page of half a move");
+    }
+    munmap(to, 2 * PAGE);
+
+    int id = shmget(IPC_PRIVATE, 5 * PAGE, 0600);
+    char *segment = shmat(id, base + 1024 * PAGE, 0); /* with a hole above it */
+    shmctl(id, IPC_RMID, NULL);
+    check(munmap(segment + 1, PAGE) == -1, "unaligned");
+    mprotect(segment, 6 * PAGE, PROT_READ | PROT_WRITE); /* over the hole */
+    mprotect(segment + PAGE, 3 * PAGE, PROT_READ);
+    check(shmdt(segment) == 0, "shmdt");
+    expect_recorded(segment, 5 * PAGE, false, "after shmdt of a segment in pieces");
+}
+
 __attribute__((noinline)) static void first_close(int fd)
 {
     close(fd);
@@ -149,6 +179,7 @@ int main(int argc, char **argv)
 {
     system_start(argc, argv, 30);
     ranges();
+    halves();
     double_close();
     expect_exact("after failed calls");
     filters();

@@ -36,11 +36,21 @@ static void on_go(int sig)
     (void)sig;
 }
 
-static void *churn(void *unused)
+/* One unmap of 64 records: the longer a thread holds the lock, the likelier it is stopped so. */
+static void unmap_many(char *place)
 {
-    (void)unused;
-    while (!finish)
+    for (int i = 0; i < 64; i++)
+        mmap(place + (size_t)i * PAGE, PAGE, i & 1 ? PROT_READ : PROT_NONE,
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    munmap(place, 64 * PAGE);
+}
+
+static void *churn(void *number)
+{
+    while (!finish) {
         workload();
+        unmap_many((char *)0x330000000000 + (uintptr_t)number * 256 * PAGE);
+    }
     return NULL;
 }
 
@@ -56,8 +66,8 @@ int main(int argc, char **argv)
     sigfillset(&stop.sa_mask);
     sigaction(SIGUSR1, &stop, NULL);
     sigaction(SIGUSR2, &go, NULL);
-    for (int i = 0; i < THREADS; i++)
-        pthread_create(&threads[i], NULL, churn, NULL);
+    for (uintptr_t i = 0; i < THREADS; i++)
+        pthread_create(&threads[i], NULL, churn, (void *)i);
     for (unsigned round = 0; round < rounds; round++) {
         for (int i = 0; i < THREADS; i++)
             pthread_kill(threads[i], SIGUSR1);

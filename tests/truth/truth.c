@@ -421,7 +421,7 @@ static void op_dup_window(struct worker *w)
     int from = any_fd(w), to = w->window + (int)pick(w, WINDOW_FDS), got = -1;
     unsigned how = pick(w, with_raw ? 7 : 6);
     enum fd_fact fact = FD_OPEN_QUESTION;
-    if (fd_in_stream[to])
+    if (fd_in_stream[to] || from == to)
         return;
     tell(w, "dup %d to %d, way %u", from, to, how);
     if (how == 6) {
@@ -1161,6 +1161,7 @@ static void op_shm(struct worker *w)
     }
     void *got = shmat(id, (void *)start, (chance(w, 30) ? SHM_RDONLY : 0) | (fixed ? SHM_REMAP : 0));
     shmctl(id, IPC_RMID, NULL);
+    tell(w, "shmat at %p, %lu pages", got, count);
     if (got == (void *)-1)
         return;
     range_is(w, (uint64_t)got, count, PAGE_HELD);
@@ -1558,8 +1559,10 @@ static void check_maps(const struct ledger_view *view)
         for (uint64_t at = m->start; at < m->end; at += page_size)
             if (page_fact(at / page_size) == 0) {
                 struct page_entry *entry = page_find(at / page_size, false);
-                wrong("%#lx is in the ledger (record %#lx-%#lx, state %u) but was released, %s", at,
-                      m->start, m->end, m->state & 7, entry ? by(entry->last) : "never ours");
+                wrong("%#lx is in the ledger (record %#lx-%#lx, state %u, flags %#x, ticket %lu, "
+                      "detail %u) but was released, %s",
+                      at, m->start, m->end, m->state & 7, m->flags, m->ticket, m->detail,
+                      entry ? by(entry->last) : "never ours");
                 break;
             }
     }
