@@ -8,7 +8,9 @@
 
 static void modules_change(void)
 {
-    __atomic_store_n(&unwind_modules_stale_word, 1, __ATOMIC_RELEASE);
+    if (!FAULT(modules_kept)) {
+        __atomic_store_n(&unwind_modules_stale_word, 1, __ATOMIC_RELEASE);
+    }
 }
 
 /* What the test build does wrong: the loader then takes us for the caller. */
