@@ -143,8 +143,11 @@ struct ledger_position ledger_index_find(struct ledger *ledger, uint64_t key)
         return (struct ledger_position){NULL, 0};
     }
     if (!cursor_holds(index, key)) {
-        struct path path;
-        leaf = descend(index, key, &path);
+        leaf = index->root;
+        while (!leaf->leaf) {
+            leaf = leaf->i.child[rank(leaf->i.key + 1, leaf->count - 1, key)];
+        }
+        index->cursor = leaf;
     }
     uint32_t below = rank(leaf->l.key, leaf->count, key);
     if (below > 0) {
@@ -269,6 +272,20 @@ static void insert_above(struct ledger_index *index, struct path *path, uint64_t
     index->root = root;
 }
 
+static __attribute__((noinline)) struct ledger_index_node *
+leaf_with_room(struct ledger_index *index, uint64_t key)
+{
+    struct path path;
+    struct ledger_index_node *leaf = descend(index, key, &path);
+    if (leaf->count == LEAF_KEYS) {
+        struct ledger_index_node *right = split_leaf(index, leaf, key);
+        insert_above(index, &path, right->low, right);
+        leaf = key >= right->low ? right : leaf;
+        index->cursor = leaf;
+    }
+    return leaf;
+}
+
 void ledger_index_insert(struct ledger *ledger, uint64_t key, uint32_t record)
 {
     struct ledger_index *index = &ledger->index;
@@ -277,16 +294,7 @@ void ledger_index_insert(struct ledger *ledger, uint64_t key, uint32_t record)
     }
     struct ledger_index_node *leaf = index->cursor;
     if (!cursor_holds(index, key) || leaf->count == LEAF_KEYS) {
-        struct path path;
-        leaf = descend(index, key, &path);
-        if (leaf->count == LEAF_KEYS) {
-            struct ledger_index_node *right = split_leaf(index, leaf, key);
-            insert_above(index, &path, right->low, right);
-            if (key >= right->low) {
-                leaf = right;
-            }
-            index->cursor = leaf;
-        }
+        leaf = leaf_with_room(index, key);
     }
     put_in_leaf(leaf, rank(leaf->l.key, leaf->count, key), key, record);
 }

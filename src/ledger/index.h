@@ -34,6 +34,7 @@ void ledger_index_remove(struct ledger *ledger, uint64_t key);
 /* Empties it; its nodes are used again. */
 void ledger_index_reset(struct ledger *ledger);
 
-#define LEDGER_INDEX_DEPTH 12u /* 15 children at least below the root: far beyond 2^32 records */
+#define LEDGER_INDEX_DEPTH                                                                         \
+    8u /* 14 children at least of a node that was split: beyond 2^30 records */
 
 #endif

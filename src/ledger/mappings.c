@@ -13,6 +13,9 @@
 #include "index.h"
 #include "ledger.h"
 
+/* Kept apart, so that an update takes no more of a small stack than its own kind needs. */
+#define APART __attribute__((noinline))
+
 static struct ledger_mapping *mapping_at(const struct ledger *ledger, uint32_t record)
 {
     return ledger_at(ledger, LEDGER_MAPPINGS, record);
@@ -183,7 +186,7 @@ static bool flies(const struct ledger_mapping *mapping, uint64_t ticket)
 
 /* shmdt(2) names only the first byte and takes away every piece that is left of that attachment,
  * whatever lies between them. Its size, in units of 4 KiB, is what `detail` of a piece holds. */
-static void fly_segment(struct ledger *ledger, const struct ledger_map_event *event)
+static APART void fly_segment(struct ledger *ledger, const struct ledger_map_event *event)
 {
     struct ledger_position position = first_from(ledger, event->start);
     uint64_t end = UINT64_MAX;
@@ -229,8 +232,8 @@ static uint64_t end_of(struct ledger *ledger, const struct ledger_map_event *eve
 
 /* --- events --- */
 
-static void fly(struct ledger *ledger, struct ledger_actor *actor,
-                const struct ledger_map_event *event)
+static APART void fly(struct ledger *ledger, struct ledger_actor *actor,
+                      const struct ledger_map_event *event)
 {
     if (event->end == UINT64_MAX) {
         fly_segment(ledger, event);
@@ -249,7 +252,7 @@ static void fly(struct ledger *ledger, struct ledger_actor *actor,
     }
 }
 
-static void commit(struct ledger *ledger, const struct ledger_map_event *event)
+static APART void commit(struct ledger *ledger, const struct ledger_map_event *event)
 {
     uint64_t end = end_of(ledger, event);
     struct ledger_position position;
@@ -285,7 +288,7 @@ static void rejoin(struct ledger *ledger, uint64_t boundary)
     free_record(ledger, record);
 }
 
-static void rollback(struct ledger *ledger, const struct ledger_map_event *event)
+static APART void rollback(struct ledger *ledger, const struct ledger_map_event *event)
 {
     uint64_t end = end_of(ledger, event);
     struct ledger_position position;
@@ -333,8 +336,8 @@ static bool displace(struct ledger *ledger, struct ledger_actor *actor, uint64_t
     return true;
 }
 
-static void insert(struct ledger *ledger, struct ledger_actor *actor,
-                   const struct ledger_map_event *event)
+static APART void insert(struct ledger *ledger, struct ledger_actor *actor,
+                         const struct ledger_map_event *event)
 {
     if (event->keep_old
             ? recorded(ledger, event->start, event->end)
@@ -394,8 +397,8 @@ static bool moved_range(const struct ledger_map_event *event, uint64_t *start, u
     return true;
 }
 
-static void copy_for_old(struct ledger *ledger, struct ledger_actor *actor,
-                         const struct ledger_mapping *old)
+static APART void copy_for_old(struct ledger *ledger, struct ledger_actor *actor,
+                               const struct ledger_mapping *old)
 {
     uint32_t record = new_record(ledger, actor);
     if (record) {
@@ -409,8 +412,8 @@ static void copy_for_old(struct ledger *ledger, struct ledger_actor *actor,
     }
 }
 
-static void move_one(struct ledger *ledger, struct ledger_actor *actor,
-                     struct ledger_position position, const struct ledger_map_event *event)
+static APART void move_one(struct ledger *ledger, struct ledger_actor *actor,
+                           struct ledger_position position, const struct ledger_map_event *event)
 {
     uint32_t record = ledger_index_record(position);
     struct ledger_mapping *mapping = mapping_at(ledger, record);
@@ -455,8 +458,8 @@ static void doubt_target(struct ledger *ledger, const struct ledger_map_event *e
     }
 }
 
-static void move(struct ledger *ledger, struct ledger_actor *actor,
-                 const struct ledger_map_event *event)
+static APART void move(struct ledger *ledger, struct ledger_actor *actor,
+                       const struct ledger_map_event *event)
 {
     struct ledger_position position;
     struct ledger_mapping *mapping;
@@ -498,8 +501,8 @@ static void doubt_protection(struct ledger *ledger, const struct ledger_map_even
     }
 }
 
-static void protect(struct ledger *ledger, struct ledger_actor *actor,
-                    const struct ledger_map_event *event)
+static APART void protect(struct ledger *ledger, struct ledger_actor *actor,
+                          const struct ledger_map_event *event)
 {
     struct ledger_position position;
     struct ledger_mapping *mapping;

@@ -69,22 +69,57 @@ uint64_t shim_now(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/* Never inlined: its buffer must not stay on the stack while the ledger is changed. */
-static __attribute__((noinline)) uint32_t capture(const struct unwind_start *here,
-                                                  struct ledger_actor *actor)
+static uint32_t capture_into(const struct unwind_start *here, struct ledger_actor *actor,
+                             uint64_t *frames, unsigned max)
 {
-    uint64_t frames[LEDGER_FRAMES_MAX];
     unsigned flags = 0;
     uint32_t generation = 0;
-    unsigned count =
-        unwind_capture(here, frames, LEDGER_FRAMES_MAX, &flags, &generation, actor->may_grow);
-    if (FAULT(deep_stack)) {
-        volatile char waste[7000];
-        waste[0] = 0;
-        (void)waste[0];
+    unsigned count = unwind_capture(here, frames, max, &flags, &generation, actor->may_grow);
+    if (count == max && max < LEDGER_FRAMES_MAX) {
+        flags |= LEDGER_STACK_TRUNCATED;
     }
     return ledger_stack_intern(&shim.ledger, actor, frames, count, flags,
                                shim.generation_base + generation);
+}
+
+/* For a handler that interrupted the capture of a handler that interrupted a capture. */
+static __attribute__((noinline)) uint32_t capture_few(const struct unwind_start *here,
+                                                      struct ledger_actor *actor)
+{
+    uint64_t frames[16];
+    return capture_into(here, actor, frames, 16);
+}
+
+static bool is_free(ledger_mark mark)
+{
+    uintptr_t sp = (uintptr_t)__builtin_frame_address(0);
+    return mark == NULL || ledger_abandoned(&shim_thread.actor, mark, sp);
+}
+
+/* Never inlined: what it takes of the stack must be gone while the ledger is changed. */
+static __attribute__((noinline)) uint32_t capture(const struct unwind_start *here,
+                                                  struct ledger_actor *actor)
+{
+    volatile uint64_t canary = LEDGER_CANARY(&canary);
+    unsigned level = 0;
+    if (unlikely(shim.vm_children) && !shim_is_this_process()) {
+        return 0; /* it may run at the same time as us, on this thread's storage */
+    }
+    if (FAULT(deep_stack)) {
+        volatile char waste[6144];
+        waste[0] = waste[6143] = 0;
+        (void)waste[0];
+    }
+    while (level < SHIM_CAPTURES && !is_free(shim_thread.capturing[level])) {
+        level++;
+    }
+    if (unlikely(level == SHIM_CAPTURES)) {
+        return capture_few(here, actor);
+    }
+    ledger_set_mark(&shim_thread.capturing[level], &canary);
+    uint32_t stack = capture_into(here, actor, shim_thread.frames[level], LEDGER_FRAMES_MAX);
+    ledger_set_mark(&shim_thread.capturing[level], NULL);
+    return stack;
 }
 
 uint32_t shim_stack(const struct unwind_start *here)

@@ -50,8 +50,12 @@ _Static_assert(offsetof(struct shim, vm_children) == 8, "wrap_vfork.S counts the
 extern struct shim shim;
 
 /* What a thread is to the shim. Zeroed when the thread starts and gone with it. */
+#define SHIM_CAPTURES 2 /* one interrupted by a handler that captures another */
 struct shim_thread {
     struct ledger_actor actor;
+    /* Where a stack is captured: it would be half a KiB of the program's own. */
+    ledger_mark capturing[SHIM_CAPTURES];
+    uint64_t frames[SHIM_CAPTURES][LEDGER_FRAMES_MAX];
     bool known;
     bool detached; /* it has a descriptor table of its own: unshare(CLONE_FILES) */
 };

@@ -24,10 +24,9 @@ static uint64_t page_end(uintptr_t address, size_t length)
     return ((uint64_t)address + length + ~shim.page_mask) & shim.page_mask;
 }
 
-static struct ledger_map_event event_of(enum ledger_map_op op, uint64_t start, uint64_t end)
-{
-    return (struct ledger_map_event){.op = (uint8_t)op, .start = start, .end = end};
-}
+/* The functions that hold an event are not inlined: a wrapper may be called on a small stack, and
+ * an event is a hundred bytes of it. */
+#define APART __attribute__((noinline))
 
 static void submit(const struct ledger_map_event *event)
 {
@@ -36,46 +35,57 @@ static void submit(const struct ledger_map_event *event)
     ledger_map_submit(&shim.ledger, actor, event);
 }
 
-/* Puts [start, end) in flight; the event is the one to commit or roll back. */
-static struct ledger_map_event fly(uint64_t start, uint64_t end, uint32_t stack)
+/* A release that has begun: of [start, end), to be committed, rolled back or moved. */
+struct flight {
+    uint64_t start, end, ticket;
+    uint32_t stack; /* that releases */
+    uint32_t flags;
+};
+
+static APART void submit_part(const struct flight *flight, enum ledger_map_op op, uint64_t start,
+                              uint64_t end)
 {
-    struct ledger_map_event event = event_of(LEDGER_MAP_FLY, start, end);
-    event.ticket = ledger_ticket(&shim.ledger);
-    event.stack = stack;
+    struct ledger_map_event event = {.op = (uint8_t)op,
+                                     .start = start,
+                                     .end = end,
+                                     .ticket = flight->ticket,
+                                     .stack = flight->stack,
+                                     .flags = (uint16_t)flight->flags};
     submit(&event);
-    return event;
 }
 
-static void finish(struct ledger_map_event *flight, enum ledger_map_op op)
+static struct flight fly(uint64_t start, uint64_t end, uint32_t stack, unsigned flags)
 {
-    flight->op = (uint8_t)op;
-    submit(flight);
+    struct flight flight = {start, end, ledger_ticket(&shim.ledger), stack, flags};
+    submit_part(&flight, LEDGER_MAP_FLY, start, end);
+    return flight;
+}
+
+static void finish(const struct flight *flight, enum ledger_map_op op)
+{
+    submit_part(flight, op, flight->start, flight->end);
+}
+
+static bool is_mapped(uint64_t start, uint64_t size)
+{
+    return raw_syscall3(SYS_msync, start, size, MS_ASYNC) != -ENOMEM;
 }
 
 /* What of a flight is still mapped after a call that failed? msync(MS_ASYNC) answers ENOMEM for a
  * range with a hole and does nothing else. Not in a thread that may have a filter: then all of it
  * counts as held, and readers ask. */
-static void ask_kernel(struct ledger_map_event *flight)
+static APART void ask_kernel(const struct flight *flight)
 {
     uint64_t page = ~shim.page_mask + 1;
-    uint64_t size = flight->end - flight->start;
-    if (FAULT(kernel_not_asked)) {
-        finish(flight, LEDGER_MAP_ROLLBACK);
-        return;
-    }
-    if (!shim_actor()->may_grow ||
-        raw_syscall3(SYS_msync, flight->start, size, MS_ASYNC) != -ENOMEM) {
+    if (FAULT(kernel_not_asked) || !shim_actor()->may_grow ||
+        is_mapped(flight->start, flight->end - flight->start)) {
         finish(flight, LEDGER_MAP_ROLLBACK);
         return;
     }
     for (uint64_t start = flight->start; start < flight->end; start += page) {
-        struct ledger_map_event part = *flight;
-        part.start = start;
-        part.end = start + page;
-        bool mapped = raw_syscall3(SYS_msync, start, page, MS_ASYNC) != -ENOMEM;
-        part.op = LEDGER_MAP_FLY; /* again, to make its ends boundaries */
-        submit(&part);
-        finish(&part, mapped ? LEDGER_MAP_ROLLBACK : LEDGER_MAP_COMMIT);
+        bool mapped = is_mapped(start, page);
+        submit_part(flight, LEDGER_MAP_FLY, start, start + page); /* its ends become boundaries */
+        submit_part(flight, mapped ? LEDGER_MAP_ROLLBACK : LEDGER_MAP_COMMIT, start, start + page);
     }
 }
 
@@ -84,30 +94,76 @@ static void note(enum ledger_event_kind kind, uint32_t stack, uintptr_t start, s
     ledger_note(&shim.ledger, shim_actor(), kind, errno, stack, 0, start, bytes, shim_now());
 }
 
-static struct ledger_map_event insertion(uint64_t start, uint64_t end, uint32_t stack)
-{
-    struct ledger_map_event event = event_of(LEDGER_MAP_INSERT, start, end);
-    event.stack = stack;
-    event.tid = shim_actor()->tid;
-    event.now_ns = shim_now();
-    event.ticket = ledger_ticket(&shim.ledger);
-    return event;
-}
+/* What a new mapping is, but for where. */
+struct mapping {
+    uint32_t stack;
+    uint32_t detail;
+    uint64_t like; /* another mapping's address, that it is a copy of; 0: none */
+    uint16_t flags;
+    uint8_t prot;
+    bool fixed;
+    bool if_unrecorded;
+};
 
-static void mapped(uint64_t start, uint64_t end, int prot, unsigned flags, uint32_t detail,
-                   uint32_t stack, bool fixed)
+static APART void mapped(uint64_t start, uint64_t end, struct mapping mapping)
 {
-    struct ledger_map_event event = insertion(start, end, stack);
-    event.prot = (uint8_t)prot;
-    event.flags = (uint16_t)flags;
-    event.detail = detail;
-    event.fixed = fixed;
+    struct ledger_map_event event = {.op = LEDGER_MAP_INSERT,
+                                     .start = start,
+                                     .end = end,
+                                     .to_start = mapping.like,
+                                     .ticket = ledger_ticket(&shim.ledger),
+                                     .now_ns = shim_now(),
+                                     .stack = mapping.stack,
+                                     .tid = shim_actor()->tid,
+                                     .detail = mapping.detail,
+                                     .flags = mapping.flags,
+                                     .prot = mapping.prot,
+                                     .keep_old = mapping.if_unrecorded,
+                                     .fixed = mapping.fixed};
     submit(&event);
 }
 
-static unsigned flags_of_map(int flags)
+/* [start, end) of a flight is at `to` now, and of another size perhaps. `target`: the ticket of the
+ * flight of what was there. */
+static APART void moved(const struct flight *flight, uint64_t start, uint64_t end, uint64_t to,
+                        uint64_t to_end, uint32_t target, int flags)
 {
-    unsigned result = 0;
+    struct ledger_map_event event = {.op = LEDGER_MAP_MOVE,
+                                     .start = start,
+                                     .end = end,
+                                     .to_start = to,
+                                     .to_end = to_end,
+                                     .ticket = flight->ticket,
+                                     .new_ticket = ledger_ticket(&shim.ledger),
+                                     .now_ns = shim_now(),
+                                     .stack = flight->stack,
+                                     .detail = target,
+                                     .keep_old = (flags & MREMAP_DONTUNMAP) != 0,
+                                     .fixed = (flags & MREMAP_FIXED) != 0};
+    submit(&event);
+}
+
+static APART void protected(uint64_t start, uint64_t end, int prot, unsigned flags)
+{
+    struct ledger_map_event event = {.op = LEDGER_MAP_PROTECT,
+                                     .start = start,
+                                     .end = end,
+                                     .ticket = ledger_ticket(&shim.ledger),
+                                     .flags = (uint16_t)flags,
+                                     .prot = (uint8_t)prot};
+    if (start < end) {
+        submit(&event);
+    }
+}
+
+static uint8_t prot_bits(int prot)
+{
+    return (uint8_t)(prot & (PROT_READ | PROT_WRITE | PROT_EXEC)); /* no PROT_GROWSDOWN and kin */
+}
+
+static uint16_t flags_of_map(int flags)
+{
+    uint16_t result = 0;
     if (!(flags & MAP_ANONYMOUS)) {
         result |= LEDGER_FILE_MAP;
     }
@@ -127,9 +183,9 @@ void *shim_mmap(const struct unwind_start *here, bool raw, void *address, size_t
     bool watching = shim_watching_memory();
     bool over = watching && (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) == MAP_FIXED &&
                 ((uintptr_t)address & ~shim.page_mask) == 0 && length != 0;
-    struct ledger_map_event flight;
+    struct flight flight;
     if (unlikely(over)) {
-        flight = fly((uintptr_t)address, page_end((uintptr_t)address, length), 0);
+        flight = fly((uintptr_t)address, page_end((uintptr_t)address, length), 0, 0);
     }
     void *result =
         PERFORM(raw, void *, mmap, (address, length, prot, flags, fd, offset),
@@ -144,8 +200,11 @@ void *shim_mmap(const struct unwind_start *here, bool raw, void *address, size_t
             shim_fd_named(here, fd);
         }
         mapped((uintptr_t)result, page_end((uintptr_t)result, length),
-               prot & (PROT_READ | PROT_WRITE | PROT_EXEC), flags_of_map(flags),
-               file ? (uint32_t)fd + 1 : 0, stack, over);
+               (struct mapping){.stack = stack,
+                                .detail = file ? (uint32_t)fd + 1 : 0,
+                                .flags = flags_of_map(flags),
+                                .prot = prot_bits(prot),
+                                .fixed = over});
         return result;
     }
     if (over) {
@@ -173,9 +232,9 @@ int shim_munmap(const struct unwind_start *here, bool raw, void *address, size_t
 {
     bool watching = shim_watching_memory() && ((uintptr_t)address & ~shim.page_mask) == 0 &&
                     length != 0 && (uintptr_t)address + length > (uintptr_t)address;
-    struct ledger_map_event flight;
+    struct flight flight;
     if (likely(watching)) {
-        flight = fly((uintptr_t)address, page_end((uintptr_t)address, length), shim_stack(here));
+        flight = fly((uintptr_t)address, page_end((uintptr_t)address, length), shim_stack(here), 0);
     }
     int result =
         PERFORM(raw, int, munmap, (address, length), raw_syscall2(SYS_munmap, address, length));
@@ -194,71 +253,48 @@ EXPORT int munmap(void *address, size_t length)
     return shim_munmap(HERE, false, address, length);
 }
 
-static bool is_mapped(uint64_t page)
-{
-    return raw_syscall3(SYS_msync, page, ~shim.page_mask + 1, MS_ASYNC) != -ENOMEM;
-}
-
 /* Since Linux 6.17 mremap moves several VMAs at once, and stops at the first that it cannot: what
  * is gone at the old place and there at the new one was moved all the same. */
-static void moved_in_part(const struct ledger_map_event *flight, uint64_t to, bool keep_old)
+static APART void moved_in_part(const struct flight *flight, uint64_t to, int flags)
 {
     uint64_t page = ~shim.page_mask + 1;
+    bool keeps_old = (flags & MREMAP_DONTUNMAP) != 0;
     if (!shim_actor()->may_grow ||
-        (!keep_old &&
-         raw_syscall3(SYS_msync, flight->start, flight->end - flight->start, MS_ASYNC) == 0)) {
+        (!keeps_old && is_mapped(flight->start, flight->end - flight->start))) {
         return;
     }
-    for (uint64_t start = flight->start; start < flight->end; start += page) {
-        uint64_t place = to + (start - flight->start);
-        if (!is_mapped(place)) {
+    for (uint64_t start = flight->start; start < flight->end; start += page, to += page) {
+        if (!is_mapped(to, page)) {
             continue;
         }
-        if (keep_old) { /* what is there and was not recorded is a copy */
-            struct ledger_map_event copy = insertion(place, place + page, flight->stack);
-            copy.to_start = start;
-            copy.keep_old = true;
-            copy.flags = LEDGER_UNSURE;
-            submit(&copy);
-            continue;
+        if (keeps_old) { /* what is there and was not recorded is a copy */
+            mapped(to, to + page,
+                   (struct mapping){.stack = flight->stack,
+                                    .like = start,
+                                    .flags = LEDGER_UNSURE,
+                                    .if_unrecorded = true});
+        } else if (!is_mapped(start, page)) {
+            submit_part(flight, LEDGER_MAP_FLY, start, start + page);
+            moved(flight, start, start + page, to, to + page, 0, flags);
         }
-        if (is_mapped(start)) {
-            continue;
-        }
-        struct ledger_map_event part = *flight;
-        part.start = start;
-        part.end = start + page;
-        submit(&part); /* a flight once more, to make its ends boundaries */
-        part.to_start = place;
-        part.to_end = place + page;
-        part.fixed = true;
-        part.new_ticket = ledger_ticket(&shim.ledger);
-        finish(&part, LEDGER_MAP_MOVE);
     }
 }
 
 /* mremap.2 */
-static void remapped(struct ledger_map_event *flight, uint32_t target, void *result,
-                     size_t old_size, size_t new_size, int flags, uint32_t stack)
+static void remapped(const struct flight *flight, uint32_t target, void *result, size_t new_size,
+                     int flags)
 {
     uint64_t start = (uintptr_t)result;
     uint64_t end = page_end((uintptr_t)result, new_size);
-    if (old_size == 0) { /* a shared mapping, mapped once more */
-        struct ledger_map_event event = insertion(start, end, stack);
-        event.to_start = flight->start;
-        event.fixed = (flags & MREMAP_FIXED) != 0;
-        event.flags = LEDGER_SHARED_MAP;
-        submit(&event);
+    if (flight->start == flight->end) { /* an old size of 0: a shared mapping, mapped once more */
+        mapped(start, end,
+               (struct mapping){.stack = flight->stack,
+                                .like = flight->start,
+                                .flags = LEDGER_SHARED_MAP,
+                                .fixed = (flags & MREMAP_FIXED) != 0});
         return;
     }
-    flight->to_start = start;
-    flight->to_end = end;
-    flight->fixed = (flags & MREMAP_FIXED) != 0;
-    flight->keep_old = (flags & MREMAP_DONTUNMAP) != 0;
-    flight->detail = target;
-    flight->now_ns = shim_now();
-    flight->new_ticket = ledger_ticket(&shim.ledger);
-    finish(flight, LEDGER_MAP_MOVE);
+    moved(flight, flight->start, flight->end, start, end, target, flags);
 }
 
 void *shim_mremap(const struct unwind_start *here, bool raw, void *old, size_t old_size,
@@ -268,15 +304,14 @@ void *shim_mremap(const struct unwind_start *here, bool raw, void *old, size_t o
                     new_size != 0 && (uintptr_t)old + old_size >= (uintptr_t)old;
     bool over =
         watching && (flags & MREMAP_FIXED) != 0 && ((uintptr_t)new_address & ~shim.page_mask) == 0;
-    struct ledger_map_event flight = {0};
-    struct ledger_map_event target = {0};
-    uint32_t stack = 0;
+    struct flight flight = {0};
+    struct flight target = {0};
     if (watching) {
-        stack = shim_stack(here);
-        flight = fly((uintptr_t)old, page_end((uintptr_t)old, old_size), stack);
+        flight = fly((uintptr_t)old, page_end((uintptr_t)old, old_size), shim_stack(here), 0);
     }
     if (over) {
-        target = fly((uintptr_t)new_address, page_end((uintptr_t)new_address, new_size), stack);
+        target = fly((uintptr_t)new_address, page_end((uintptr_t)new_address, new_size),
+                     flight.stack, 0);
     }
     void *result = PERFORM(raw, void *, mremap, (old, old_size, new_size, flags, new_address),
                            raw_syscall5(SYS_mremap, old, old_size, new_size, flags, new_address));
@@ -284,13 +319,12 @@ void *shim_mremap(const struct unwind_start *here, bool raw, void *old, size_t o
         return result;
     }
     if (result != MAP_FAILED) {
-        remapped(&flight, over ? (uint32_t)target.ticket : 0, result, old_size, new_size, flags,
-                 stack);
+        remapped(&flight, over ? (uint32_t)target.ticket : 0, result, new_size, flags);
         return result;
     }
     int error = errno;
     if (over) {
-        moved_in_part(&flight, (uintptr_t)new_address, (flags & MREMAP_DONTUNMAP) != 0);
+        moved_in_part(&flight, (uintptr_t)new_address, flags);
         ask_kernel(&target);
     }
     if (over || error == EFAULT) {
@@ -299,7 +333,7 @@ void *shim_mremap(const struct unwind_start *here, bool raw, void *old, size_t o
         finish(&flight, LEDGER_MAP_ROLLBACK);
     }
     if (error == ENOMEM) {
-        note(LEDGER_EVENT_REMAP_REFUSED, stack, (uintptr_t)old, new_size);
+        note(LEDGER_EVENT_REMAP_REFUSED, flight.stack, (uintptr_t)old, new_size);
     }
     return result;
 }
@@ -313,34 +347,22 @@ EXPORT void *mremap(void *old, size_t old_size, size_t new_size, int flags, ...)
     return shim_mremap(HERE, false, old, old_size, new_size, flags, new_address);
 }
 
-static void protected(uint64_t start, uint64_t end, int prot, unsigned flags)
-{
-    struct ledger_map_event event = event_of(LEDGER_MAP_PROTECT, start, end);
-    event.prot = (uint8_t)prot;
-    event.flags = (uint16_t)flags;
-    event.ticket = ledger_ticket(&shim.ledger);
-    if (start < end) {
-        submit(&event);
-    }
-}
-
 /* The kernel goes from VMA to VMA until one refuses. ENOMEM because of a hole: everything below it
  * has the new protection. Otherwise (too many VMAs, a file that may not be written) nobody can tell
  * how far it came. */
-static void protected_in_part(uint64_t start, uint64_t end, int prot)
+static APART void protected_in_part(uint64_t start, uint64_t end, int prot)
 {
     uint64_t page = ~shim.page_mask + 1;
     uint64_t hole = start;
-    if (errno != ENOMEM || !shim_actor()->may_grow ||
-        raw_syscall3(SYS_msync, start, end - start, MS_ASYNC) == 0) {
+    if (errno != ENOMEM || !shim_actor()->may_grow || is_mapped(start, end - start)) {
         protected(start, end, prot, LEDGER_UNSURE);
         return;
     }
-    while (hole < end && raw_syscall3(SYS_msync, hole, page, MS_ASYNC) == 0) {
+    while (hole < end && is_mapped(hole, page)) {
         hole += page;
     }
     protected(start, hole, prot, 0);
-    struct ledger_map_event flight = fly(hole, end, 0);
+    struct flight flight = fly(hole, end, 0, 0);
     ask_kernel(&flight);
 }
 
@@ -357,7 +379,7 @@ int shim_mprotect(const struct unwind_start *here, bool raw, void *address, size
     if (!shim_watching_memory() || end <= start) {
         return result;
     }
-    prot &= PROT_READ | PROT_WRITE | PROT_EXEC; /* without PROT_GROWSDOWN and its kin */
+    prot = prot_bits(prot);
     if (result == 0) {
         protected(start, end, prot, 0);
         return result;
@@ -402,9 +424,12 @@ void *shim_shmat(const struct unwind_start *here, bool raw, int id, const void *
     if (result != (void *)-1) {
         uint64_t start = (uintptr_t)result;
         uint64_t end = page_end(start, segment_size(id));
-        mapped(start, end, flags & SHM_RDONLY ? PROT_READ : PROT_READ | PROT_WRITE,
-               LEDGER_SHM_MAP | LEDGER_SHARED_MAP, (uint32_t)((end - start) / 4096),
-               shim_stack(here), (flags & SHM_REMAP) != 0);
+        mapped(start, end,
+               (struct mapping){.stack = shim_stack(here),
+                                .detail = (uint32_t)((end - start) / 4096),
+                                .flags = LEDGER_SHM_MAP | LEDGER_SHARED_MAP,
+                                .prot = flags & SHM_RDONLY ? PROT_READ : PROT_READ | PROT_WRITE,
+                                .fixed = (flags & SHM_REMAP) != 0});
     } else if (errno == ENOMEM) {
         note(LEDGER_EVENT_MAP_REFUSED, shim_stack(here), (uintptr_t)address, 0);
     }
@@ -420,13 +445,9 @@ EXPORT void *shmat(int id, const void *address, int flags)
 int shim_shmdt(const struct unwind_start *here, bool raw, const void *address)
 {
     bool watching = shim_watching_memory();
-    struct ledger_map_event flight;
+    struct flight flight;
     if (watching) {
-        flight = event_of(LEDGER_MAP_FLY, (uintptr_t)address, UINT64_MAX);
-        flight.flags = LEDGER_SHM_MAP;
-        flight.ticket = ledger_ticket(&shim.ledger);
-        flight.stack = shim_stack(here);
-        submit(&flight);
+        flight = fly((uintptr_t)address, UINT64_MAX, shim_stack(here), LEDGER_SHM_MAP);
     }
     int result = PERFORM(raw, int, shmdt, (address), raw_syscall1(SYS_shmdt, address));
     if (watching) {

@@ -6,7 +6,6 @@
  *
  * END is exit=N, _exit=N, signal=N, or execs=PROGRAM. It needs no ledger and knows nothing of one.
  */
-#define _GNU_SOURCE
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
