@@ -93,6 +93,9 @@ int main(int argc, char **argv)
     finish = true;
     for (int i = 0; i < THREADS; i++)
         pthread_join(threads[i], NULL);
-    expect_exact("after the world was stopped");
+    /* A thread that is stopped inside an update makes the others queue theirs; what found no room
+     * there may be unsure, but not wrong. */
+    struct system_difference d = system_compare("after the world was stopped", false, true);
+    check(d.fds_missing + d.fds_stale + d.maps_stale + d.protections == 0, "the ledger is wrong");
     return system_end();
 }

@@ -180,6 +180,10 @@ struct system_difference system_compare(const char *when, bool quiet, bool lenie
         check(records[i - 1]->end <= records[i]->start, "%s: two records overlap at %#lx", when,
               records[i]->start);
     d.incomplete = view.header->incomplete;
+    if (!quiet && d.fds_missing + d.fds_stale + d.maps_stale + d.protections > 0)
+        say("%s: incomplete %#x, %lu events lost, %lu records missed, %lu rebuilds\n", when,
+            d.incomplete, (unsigned long)view.header->lost_events,
+            (unsigned long)view.header->missed_records, (unsigned long)view.header->rebuilds);
     ledger_view_close(&view);
     return d;
 }
