@@ -125,7 +125,7 @@ struct watch {
     char **pending; /* files in the directory that are not ledgers yet */
     size_t pending_count;
     uint64_t pending_since_ns;
-    uint64_t next_sample_ns;
+    uint64_t next_sample_ns, sample_interval_ns;
 };
 struct watched *watch_add(struct watch *watch, int fd, const char *path, pid_t pid);
 /* Tells the shim that its ledger is kept; initial words of the header for a new ledger. */

@@ -35,7 +35,10 @@
 
 #define MAPPED (LEDGER_OUTSIDE_OFFSET + 0x1000) /* the header and the command's own words */
 #define WAITV_MAX 128
-#define SAMPLE_NS 100000000u /* at most this often for names; killed processes lose as much */
+/* How often the names of adopted descriptors are looked at: soon again after new ones came, ever
+ * more rarely while none do. A process that is killed loses the names of so short a time. */
+#define SAMPLE_SOON_NS 5000000u
+#define SAMPLE_LATE_NS 100000000u
 #define NS 1000000000u
 
 static uint64_t now_ns(clockid_t clock)
@@ -369,6 +372,7 @@ static void serve_directory(struct watch *watch)
 
 void watch_serve(struct watch *watch)
 {
+    size_t looked_up = 0;
     uint64_t now;
 
     if (watch->directory) {
@@ -388,14 +392,18 @@ void watch_serve(struct watch *watch)
         if (watched->path)
             find_process(watched);
         if (watched->pid && watched->state == LEDGER_PROCESS_RUNNING)
-            (void)kernel_sample_names(&watched->view, watched->pid, watched->fd);
+            looked_up += kernel_sample_names(&watched->view, watched->pid, watched->fd);
         if (watched->path && is_gone(watched))
             end_followed(watched);
     }
     /* Never more than a fiftieth of the time. */
     watch->next_sample_ns = now + 50 * (now_ns(CLOCK_MONOTONIC) - now);
-    if (watch->next_sample_ns < now + SAMPLE_NS)
-        watch->next_sample_ns = now + SAMPLE_NS;
+    if (looked_up || watch->sample_interval_ns == 0)
+        watch->sample_interval_ns = SAMPLE_SOON_NS;
+    else if (watch->sample_interval_ns < SAMPLE_LATE_NS)
+        watch->sample_interval_ns *= 2;
+    if (watch->next_sample_ns < now + watch->sample_interval_ns)
+        watch->next_sample_ns = now + watch->sample_interval_ns;
 }
 
 void watch_sleep(struct watch *watch, const uint32_t *wake, uint32_t seen)

@@ -132,6 +132,27 @@ static void a_damaged_annex_is_refused_or_harmless(void **state)
     kernel_view_free(&view);
 }
 
+static void an_annex_out_of_order_is_refused(void **state)
+{
+    struct kernel_fd fds[] = {{5, NULL}, {5, NULL}};
+    struct kernel_range ranges[] = {{4096, 12288, 0, NULL}, {8192, 16384, 0, NULL}};
+    struct kernel_view view = {.fds = fds, .fd_count = 2};
+    struct failure failure = {0};
+
+    (void)state;
+    for (unsigned round = 0; round < 2; round++) {
+        struct kernel_view copy = {0};
+        unsigned char *bytes;
+        size_t size;
+
+        bytes = kernel_view_pack(&view, &size);
+        assert_false(kernel_view_unpack(&copy, bytes, size, &failure));
+        kernel_view_free(&copy);
+        free(bytes);
+        view = (struct kernel_view){.ranges = ranges, .range_count = 2};
+    }
+}
+
 static void names_of_adopted_descriptors_are_noted_while_they_are_theirs(void **state)
 {
     int fd = memfd_create("adopted", MFD_CLOEXEC), ledger;
@@ -195,6 +216,7 @@ int main(void)
         cmocka_unit_test(a_process_that_is_gone_is_unknown_not_empty),
         cmocka_unit_test(an_annex_says_what_was_packed),
         cmocka_unit_test(a_damaged_annex_is_refused_or_harmless),
+        cmocka_unit_test(an_annex_out_of_order_is_refused),
         cmocka_unit_test(names_of_adopted_descriptors_are_noted_while_they_are_theirs),
         cmocka_unit_test(a_ledgers_process_is_known_by_its_mapping),
     };
