@@ -1,6 +1,7 @@
 /*
  * main.c: the command `boxledger`: picks the subcommand. It does nothing else.
  */
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -32,10 +33,24 @@ void cli_say(const char *format, ...)
     (void)fprintf(stderr, "boxledger: %s\n", line.text);
 }
 
+/* Where a standard descriptor is closed, a ledger would get its number, and what is said on stderr
+ * would go into it. Close-on-exec: the program finds them closed, as they were. */
+static void occupy_standard_descriptors(void)
+{
+    int fd;
+
+    do
+        fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+}
+
 int main(int argc, char **argv)
 {
     const char *subcommand = argc > 1 ? argv[1] : NULL;
 
+    occupy_standard_descriptors();
     if (!subcommand) {
         cli_say("what is to be done? boxledger run COMMAND..., boxledger report LEDGER..., "
                 "boxledger --help");
