@@ -131,6 +131,17 @@ static void drop(struct ledger *ledger, struct ledger_position position, uint32_
     free_record(ledger, record);
 }
 
+/* The state stays LEDGER_EMPTY throughout: an assignment of the record itself would publish it on
+ * the way, half copied, and a handler may jump out there. */
+static void copy_unpublished(struct ledger_mapping *to, const struct ledger_mapping *from)
+{
+    struct ledger_mapping copy = *from;
+    copy.state = LEDGER_EMPTY;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    *to = copy;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
 /* Makes `address` a boundary: a record that it lies within becomes two. */
 static void split_at(struct ledger *ledger, struct ledger_actor *actor, uint64_t address)
 {
@@ -144,8 +155,7 @@ static void split_at(struct ledger *ledger, struct ledger_actor *actor, uint64_t
     if (record) {
         struct ledger_mapping *upper = mapping_at(ledger, record);
         uint32_t state = lower->state;
-        *upper = *lower;
-        upper->state = LEDGER_EMPTY;
+        copy_unpublished(upper, lower);
         upper->start = address;
         __atomic_store_n(&upper->state, state, __ATOMIC_RELEASE);
         count(ledger, lower->stack, 1, size_of(upper));
@@ -403,8 +413,7 @@ static APART void copy_for_old(struct ledger *ledger, struct ledger_actor *actor
     uint32_t record = new_record(ledger, actor);
     if (record) {
         struct ledger_mapping *copy = mapping_at(ledger, record);
-        *copy = *old;
-        copy->state = LEDGER_EMPTY;
+        copy_unpublished(copy, old);
         copy->detail = 0;
         __atomic_store_n(&copy->state, LEDGER_LIVE, __ATOMIC_RELEASE);
         count(ledger, copy->stack, 1, size_of(copy));
