@@ -91,7 +91,7 @@ static void take(struct ledger *ledger, struct ledger_actor *actor, int fd,
     uint32_t word = __atomic_load_n(&record->state, __ATOMIC_ACQUIRE);
     uint32_t busy;
     for (;;) {
-        if (adopt && STATE(word) != LEDGER_EMPTY) {
+        if (adopt && (STATE(word) == LEDGER_LIVE || STATE(word) == LEDGER_BUSY)) {
             goto out;
         }
         if (STATE(word) == LEDGER_BUSY) {

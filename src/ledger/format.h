@@ -110,9 +110,10 @@ enum ledger_fd_kind {
 #define LEDGER_UNSURE 0x08u    /* an update was lost: the kernel knows whether it is still held */
 #define LEDGER_FILE_MAP 0x10u  /* a mapping of a descriptor */
 #define LEDGER_SHARED_MAP 0x20u
-#define LEDGER_SHM_MAP 0x40u    /* shmat: ends by shmdt of its first byte */
-#define LEDGER_SPLIT 0x80u      /* a part of what its call had mapped */
-#define LEDGER_STACK_MAP 0x100u /* MAP_GROWSDOWN: its range moves without a call */
+#define LEDGER_SHM_MAP 0x40u      /* shmat: ends by shmdt of its first byte */
+#define LEDGER_SPLIT 0x80u        /* a part of what its call had mapped */
+#define LEDGER_UNSURE_PROT 0x200u /* an mprotect of it failed, perhaps half-way */
+#define LEDGER_STACK_MAP 0x100u   /* MAP_GROWSDOWN: its range moves without a call */
 
 struct ledger_fd {
     uint32_t state; /* enum ledger_state in bits 0..2; the rest is the writer's own */
@@ -127,12 +128,12 @@ struct ledger_fd {
 };
 
 struct ledger_mapping {
-    uint32_t state; /* enum ledger_state */
+    uint8_t state; /* enum ledger_state */
+    uint8_t prot;  /* PROT_*; an mprotect of a part of it splits it */
     uint16_t flags;
-    uint8_t prot; /* PROT_*; an mprotect of a part of it splits it */
-    uint8_t reserved;
-    uint64_t start; /* page-aligned */
-    uint64_t end;   /* exclusive, page-aligned */
+    uint32_t flight; /* while in flight, the low half of the release's ticket */
+    uint64_t start;  /* page-aligned */
+    uint64_t end;    /* exclusive, page-aligned */
     uint64_t since_ns;
     uint64_t ticket; /* of the event that made it: an older release never removes it */
     uint32_t stack;
@@ -140,9 +141,8 @@ struct ledger_mapping {
     uint32_t tid;
     uint32_t bound_owner;   /* sandbox whose slot maps it, or the last that did */
     uint32_t unbound_stack; /* where that slot was deleted; 0: never */
-    uint32_t detail;        /* descriptor + 1 it was mapped from at the time, 0: anonymous;
-                               the 4 KiB pages of a segment that was attached; while
-                               in flight, the low half of the release's ticket */
+    uint32_t detail;        /* descriptor + 1 it was mapped from at the time, 0: anonymous; the
+                               4 KiB pages of a segment that was attached */
 };
 
 struct ledger_stack {

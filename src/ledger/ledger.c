@@ -19,16 +19,11 @@ static bool start_writer(struct ledger *ledger, void *base, struct ledger_backin
     ledger->header = base;
     ledger->backing = backing;
     ledger->stack_bucket = backing->arena(backing, LEDGER_STACK_BUCKETS * sizeof(uint32_t));
-    ledger->queue = backing->arena(
-        backing, (LEDGER_QUEUE_EVENTS * sizeof(struct ledger_map_event) + 4095) & ~(size_t)4095);
+    ledger->queue = backing->arena(backing, LEDGER_QUEUE_EVENTS * sizeof(struct ledger_map_event));
     if (!ledger->stack_bucket || !ledger->queue) {
         ledger->header = NULL;
         return false;
     }
-    for (uint32_t i = 0; i < LEDGER_QUEUE_EVENTS; i++) {
-        ledger->queue[i].next = i; /* so that i + 1 leads to i, and 1 to nothing */
-    }
-    ledger->unused = LEDGER_QUEUE_EVENTS;
     return true;
 }
 

@@ -68,7 +68,8 @@ enum ledger_map_op {
     LEDGER_MAP_ROLLBACK, /* it failed: what it had in flight is held again */
     LEDGER_MAP_MOVE,     /* mremap: what it had in flight is now at [to_start, to_end); detail: the
                             ticket under which that place was put in flight, 0: it was not */
-    LEDGER_MAP_PROTECT,  /* [start, end) has protection `prot` now; flags LEDGER_UNSURE: perhaps */
+    LEDGER_MAP_PROTECT,  /* [start, end) has protection `prot` now; flags
+                            LEDGER_UNSURE_PROT: perhaps, in part */
 };
 
 struct ledger_map_event {
@@ -89,7 +90,9 @@ struct ledger_map_event {
     bool fixed;    /* INSERT: over whatever was there, by the program's wish */
 };
 
-#define LEDGER_QUEUE_EVENTS 4096u /* what may happen while one update is interrupted; 400 KiB */
+/* What may happen while one update is interrupted or its thread is off the processor. Touched only
+ * as far as it is needed. */
+#define LEDGER_QUEUE_EVENTS 16384u
 #define LEDGER_STACK_BUCKETS (1u << 16)
 #define LEDGER_SPARES 8u
 
@@ -106,6 +109,10 @@ struct ledger {
     uint64_t queued; /* events that wait: tagged index of the newest + 1 */
     uint64_t unused; /* free events: tagged index + 1 */
     struct ledger_map_event *queue;
+    uint32_t fresh; /* slots of it ever used */
+    /* Where lost events may have changed something; the low bound is kept inverted. */
+    uint32_t lost;
+    uint64_t lost_low, lost_high;
     uint32_t draining; /* of those taken from the queue, the next to apply, + 1 */
     uint32_t sorting;  /* a list taken from the queue is not in `draining` yet */
     uint32_t applying; /* `current` is being applied */

@@ -191,7 +191,7 @@ static struct ledger_mapping *next_within(struct ledger *ledger, uint64_t *from,
 
 static bool flies(const struct ledger_mapping *mapping, uint64_t ticket)
 {
-    return mapping->state == LEDGER_IN_FLIGHT && mapping->detail == (uint32_t)ticket;
+    return mapping->state == LEDGER_IN_FLIGHT && mapping->flight == (uint32_t)ticket;
 }
 
 /* shmdt(2) names only the first byte and takes away every piece that is left of that attachment,
@@ -214,7 +214,7 @@ static APART void fly_segment(struct ledger *ledger, const struct ledger_map_eve
             end = event->start + (uint64_t)mapping->detail * 4096;
         }
         if (mapping->ticket < event->ticket) {
-            mapping->detail = (uint32_t)event->ticket;
+            mapping->flight = (uint32_t)event->ticket;
             __atomic_store_n(&mapping->state, LEDGER_IN_FLIGHT, __ATOMIC_RELEASE);
         }
     }
@@ -256,7 +256,7 @@ static APART void fly(struct ledger *ledger, struct ledger_actor *actor,
     for (uint64_t from = event->start;
          (mapping = next_within(ledger, &from, event->end, &position)) != NULL;) {
         if (mapping->ticket < event->ticket) { /* never a younger record */
-            mapping->detail = (uint32_t)event->ticket;
+            mapping->flight = (uint32_t)event->ticket;
             __atomic_store_n(&mapping->state, LEDGER_IN_FLIGHT, __ATOMIC_RELEASE);
         }
     }
@@ -306,7 +306,6 @@ static APART void rollback(struct ledger *ledger, const struct ledger_map_event 
     for (uint64_t from = event->start;
          (mapping = next_within(ledger, &from, end, &position)) != NULL;) {
         if (flies(mapping, event->ticket)) {
-            mapping->detail = 0;
             __atomic_store_n(&mapping->state, LEDGER_LIVE, __ATOMIC_RELEASE);
         }
     }
@@ -366,7 +365,6 @@ static APART void insert(struct ledger *ledger, struct ledger_actor *actor,
         mapping->flags |= old->flags & (uint16_t)~LEDGER_SPLIT;
     }
     mapping->prot = old ? old->prot : event->prot;
-    mapping->reserved = 0;
     mapping->start = event->start;
     mapping->end = event->end;
     mapping->since_ns = event->now_ns;
@@ -414,7 +412,6 @@ static APART void copy_for_old(struct ledger *ledger, struct ledger_actor *actor
     if (record) {
         struct ledger_mapping *copy = mapping_at(ledger, record);
         copy_unpublished(copy, old);
-        copy->detail = 0;
         __atomic_store_n(&copy->state, LEDGER_LIVE, __ATOMIC_RELEASE);
         count(ledger, copy->stack, 1, size_of(copy));
         add(ledger, actor, record);
@@ -443,7 +440,7 @@ static APART void move_one(struct ledger *ledger, struct ledger_actor *actor,
     mapping->start = start;
     mapping->end = end;
     mapping->ticket = event->new_ticket;
-    mapping->detail = 0;
+    mapping->detail = mapping->flags & LEDGER_SHM_MAP ? 0 : mapping->detail; /* no shmdt finds it */
     count(ledger, mapping->stack, 0, size_of(mapping) - (int64_t)(old.end - old.start));
     __atomic_store_n(&mapping->state, LEDGER_LIVE, __ATOMIC_RELEASE);
     if (add(ledger, actor, record)) {
@@ -461,9 +458,38 @@ static void doubt_target(struct ledger *ledger, const struct ledger_map_event *e
          (mapping = next_within(ledger, &from, event->to_end, &position)) != NULL;) {
         if (flies(mapping, event->detail)) {
             mapping->flags |= LEDGER_UNSURE;
-            mapping->detail = 0;
             __atomic_store_n(&mapping->state, LEDGER_LIVE, __ATOMIC_RELEASE);
         }
+    }
+}
+
+/* The new place is the program's all the same where nothing was recorded at the old one: a thread
+ * that was given the old place may have come first, or no wrapper saw what was there. */
+static void fill_target(struct ledger *ledger, struct ledger_actor *actor,
+                        const struct ledger_map_event *event)
+{
+    uint64_t from = event->to_start;
+    while (from < event->to_end) {
+        struct ledger_position position = first_from(ledger, from);
+        struct ledger_position below = ledger_index_find(ledger, from);
+        const struct ledger_mapping *low = below.node ? at(ledger, below) : NULL;
+        uint64_t end = event->to_end;
+        if (low && low->start <= from && low->end > from) {
+            from = low->end;
+            continue;
+        }
+        if (position.node && at(ledger, position)->start < end) {
+            end = at(ledger, position)->start;
+        }
+        struct ledger_map_event rest = {.start = from,
+                                        .end = end,
+                                        .ticket = event->new_ticket,
+                                        .now_ns = event->now_ns,
+                                        .stack = event->stack,
+                                        .tid = event->tid,
+                                        .flags = LEDGER_UNSURE | LEDGER_UNSURE_PROT};
+        insert(ledger, actor, &rest);
+        from = end;
     }
 }
 
@@ -481,6 +507,7 @@ static APART void move(struct ledger *ledger, struct ledger_actor *actor,
     if (event->detail) {
         doubt_target(ledger, event);
     }
+    fill_target(ledger, actor, event);
 }
 
 /* Whether what lies below and above an address would be one VMA. */
@@ -504,7 +531,7 @@ static void doubt_protection(struct ledger *ledger, const struct ledger_map_even
     struct ledger_position position = ledger_index_find(ledger, event->start);
     while (position.node && at(ledger, position)->start < event->end) {
         if (at(ledger, position)->end > event->start) {
-            at(ledger, position)->flags |= LEDGER_UNSURE;
+            at(ledger, position)->flags |= LEDGER_UNSURE_PROT;
         }
         position = ledger_index_next(position);
     }
@@ -515,7 +542,7 @@ static APART void protect(struct ledger *ledger, struct ledger_actor *actor,
 {
     struct ledger_position position;
     struct ledger_mapping *mapping;
-    if (event->flags & LEDGER_UNSURE) {
+    if (event->flags & LEDGER_UNSURE_PROT) {
         doubt_protection(ledger, event);
         return;
     }
@@ -525,6 +552,7 @@ static APART void protect(struct ledger *ledger, struct ledger_actor *actor,
     for (uint64_t from = event->start;
          (mapping = next_within(ledger, &from, event->end, &position)) != NULL;) {
         mapping->prot = event->prot;
+        mapping->flags &= (uint16_t)~LEDGER_UNSURE_PROT;
     }
     estimate(ledger,
              before - joined_across(ledger, event->start) - joined_across(ledger, event->end));
@@ -593,12 +621,42 @@ static uint32_t pop(struct ledger *ledger, uint64_t *list)
     return index;
 }
 
+static void widen(uint64_t *bound, uint64_t value)
+{
+    uint64_t old = __atomic_load_n(bound, __ATOMIC_RELAXED);
+    while (value > old && !__atomic_compare_exchange_n(bound, &old, value, true, __ATOMIC_SEQ_CST,
+                                                       __ATOMIC_RELAXED)) {
+    }
+}
+
+/* What an event that is not applied would have changed is unsure from now on. The range only ever
+ * grows: it is rare, and being unsure costs a reader no more than a look at the kernel. */
+static void lose_range(struct ledger *ledger, uint64_t start, uint64_t end)
+{
+    widen(&ledger->lost_low, ~start); /* kept inverted, so that it starts at zero */
+    widen(&ledger->lost_high, end);
+    __atomic_store_n(&ledger->lost, 1, __ATOMIC_SEQ_CST);
+    __atomic_add_fetch(&ledger->header->lost_events, 1, __ATOMIC_RELAXED);
+    ledger_incomplete(ledger, LEDGER_INCOMPLETE_EVENTS);
+}
+
+static uint32_t free_slot(struct ledger *ledger)
+{
+    uint32_t index = pop(ledger, &ledger->unused);
+    if (index == 0 && __atomic_load_n(&ledger->fresh, __ATOMIC_RELAXED) < LEDGER_QUEUE_EVENTS) {
+        index = __atomic_add_fetch(&ledger->fresh, 1, __ATOMIC_RELAXED);
+    }
+    return index <= LEDGER_QUEUE_EVENTS ? index : 0;
+}
+
 static void queue_event(struct ledger *ledger, const struct ledger_map_event *event)
 {
-    uint32_t index = FAULT(ring_not_drained) ? 0 : pop(ledger, &ledger->unused);
+    uint32_t index = FAULT(ring_not_drained) ? 0 : free_slot(ledger);
     if (index == 0) {
-        __atomic_add_fetch(&ledger->header->lost_events, 1, __ATOMIC_RELAXED);
-        ledger_incomplete(ledger, LEDGER_INCOMPLETE_EVENTS);
+        lose_range(ledger, event->start, event->end);
+        if (event->op == LEDGER_MAP_MOVE) {
+            lose_range(ledger, event->to_start, event->to_end);
+        }
         return;
     }
     uint32_t next = ledger->queue[index - 1].next;
@@ -607,38 +665,76 @@ static void queue_event(struct ledger *ledger, const struct ledger_map_event *ev
     push(ledger, &ledger->queued, index);
 }
 
+/* Marks what lost events may have changed. */
+static void mark_lost(struct ledger *ledger)
+{
+    if (__builtin_expect(__atomic_load_n(&ledger->lost, __ATOMIC_SEQ_CST) == 0, 1)) {
+        return;
+    }
+    __atomic_store_n(&ledger->lost, 0, __ATOMIC_SEQ_CST);
+    uint64_t low = ~__atomic_load_n(&ledger->lost_low, __ATOMIC_SEQ_CST);
+    uint64_t high = __atomic_load_n(&ledger->lost_high, __ATOMIC_SEQ_CST);
+    struct ledger_position position = ledger_index_find(ledger, low);
+    for (; position.node && at(ledger, position)->start < high;
+         position = ledger_index_next(position)) {
+        at(ledger, position)->flags |= LEDGER_UNSURE;
+    }
+}
+
 static bool queued(struct ledger *ledger)
 {
     return HEAD_INDEX(__atomic_load_n(&ledger->queued, __ATOMIC_SEQ_CST)) != 0;
 }
 
-/* Applies what has been queued, oldest first. */
+/* Takes the queue and turns it round: the oldest first. */
+static void take_queue(struct ledger *ledger)
+{
+    ledger->sorting = 1;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    uint64_t head = __atomic_load_n(&ledger->queued, __ATOMIC_ACQUIRE);
+    while (!__atomic_compare_exchange_n(&ledger->queued, &head, HEAD_NEXT(head, 0), false,
+                                        __ATOMIC_SEQ_CST, __ATOMIC_ACQUIRE)) {
+    }
+    uint32_t oldest = 0;
+    for (uint32_t index = HEAD_INDEX(head); index;) {
+        uint32_t next = ledger->queue[index - 1].next;
+        ledger->queue[index - 1].next = oldest;
+        oldest = index;
+        index = next;
+    }
+    ledger->draining = oldest;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    ledger->sorting = 0;
+}
+
+static void apply_taken(struct ledger *ledger, struct ledger_actor *actor)
+{
+    while (ledger->draining) {
+        uint32_t index = ledger->draining;
+        apply(ledger, actor, &ledger->queue[index - 1]);
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);
+        ledger->draining = ledger->queue[index - 1].next;
+        push(ledger, &ledger->unused, index);
+    }
+}
+
+/* Applies what has been queued. */
 static void drain(struct ledger *ledger, struct ledger_actor *actor)
 {
-    while (ledger->draining || queued(ledger)) {
-        if (!ledger->draining) {
-            ledger->sorting = 1;
-            uint64_t head = __atomic_load_n(&ledger->queued, __ATOMIC_ACQUIRE);
-            while (!__atomic_compare_exchange_n(&ledger->queued, &head, HEAD_NEXT(head, 0), false,
-                                                __ATOMIC_SEQ_CST, __ATOMIC_ACQUIRE)) {
-            }
-            uint32_t oldest = 0;
-            for (uint32_t index = HEAD_INDEX(head); index;) {
-                uint32_t next = ledger->queue[index - 1].next;
-                ledger->queue[index - 1].next = oldest;
-                oldest = index;
-                index = next;
-            }
-            ledger->draining = oldest;
-            ledger->sorting = 0;
-        }
-        uint32_t index = ledger->draining;
-        if (index) {
-            apply(ledger, actor, &ledger->queue[index - 1]);
-            ledger->draining = ledger->queue[index - 1].next;
-            push(ledger, &ledger->unused, index);
-        }
+    apply_taken(ledger, actor);
+    while (queued(ledger)) {
+        take_queue(ledger);
+        apply_taken(ledger, actor);
     }
+    mark_lost(ledger);
+}
+
+/* The caller's own event, once more if the first time was cut short. */
+static void apply_current(struct ledger *ledger, struct ledger_actor *actor)
+{
+    apply(ledger, actor, &ledger->current);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    ledger->applying = 0;
 }
 
 /* --- the lock --- */
@@ -667,12 +763,12 @@ void ledger_map_submit(struct ledger *ledger, struct ledger_actor *actor,
     while (FAULT(waits_for_lock) && __atomic_load_n(&ledger->lock, __ATOMIC_RELAXED)) {
     }
     if (try_lock(ledger, actor)) {
-        drain(ledger, actor);
         ledger->current = *event;
         __atomic_signal_fence(__ATOMIC_SEQ_CST);
-        ledger->applying = 1;
-        apply(ledger, actor, event);
-        ledger->applying = 0;
+        ledger->applying = 1; /* from here on it happens, whoever jumps out of what */
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);
+        drain(ledger, actor);
+        apply_current(ledger, actor);
         unlock(ledger);
     } else {
         queue_event(ledger, event);
@@ -761,13 +857,12 @@ void ledger_map_repair(struct ledger *ledger, struct ledger_actor *actor)
         ledger_set_mark(&actor->locked, &canary);
         if (ledger->sorting) { /* the list that was being turned round is lost */
             ledger->sorting = 0;
-            __atomic_add_fetch(&ledger->header->lost_events, 1, __ATOMIC_RELAXED);
-            ledger_incomplete(ledger, LEDGER_INCOMPLETE_EVENTS);
+            lose_range(ledger, 0, UINT64_MAX);
         }
         rebuild(ledger, actor);
+        apply_taken(ledger, actor);
         if (ledger->applying) {
-            apply(ledger, actor, &ledger->current);
-            ledger->applying = 0;
+            apply_current(ledger, actor);
         }
         drain(ledger, actor);
         unlock(ledger);

@@ -337,6 +337,11 @@ static bool open_ledger(const char *path, enum shim_ledger_place place)
     bool started = resumes ? ledger_resume(&shim.ledger, base, shim_memory_backing())
                            : ledger_start(&shim.ledger, base, shim_memory_backing());
     shim.generation_base = header->generation - 1;
+    if (place == SHIM_LEDGER_CREATED && shim.options.command_pid) {
+        struct ledger_outside *outside = (void *)((char *)base + LEDGER_OUTSIDE_OFFSET);
+        outside->command_pid = shim.options.command_pid;
+        outside->command_alive = 1;
+    }
     if (!started) {
         warn("no memory", "", "; nothing is recorded");
     }
@@ -490,10 +495,8 @@ static __attribute__((constructor)) void attach(int argc, char **argv, char **en
     know_process(argv);
     enum shim_ledger_place place = choose_ledger(argv);
     bool wanted = place == SHIM_LEDGER_ANONYMOUS || ledger_path[0];
-    shim_environment_hide(environment, place == SHIM_LEDGER_ANONYMOUS || !wanted ||
-                                               (follows() && place == SHIM_LEDGER_CREATED)
-                                           ? NULL
-                                           : ledger_path);
+    shim_environment_hide(environment,
+                          place == SHIM_LEDGER_ANONYMOUS || !wanted ? NULL : ledger_path);
     if (filtered_already()) {
         shim.filter_seen = shim.filter_all = 1;
     }
@@ -531,6 +534,7 @@ void shim_follow_child(void)
     shim.pid = (pid_t)raw_syscall0(SYS_getpid);
     shim.vm_children = 0;
     name_followed();
+    shim_environment_attach(ledger_path);
     if (open_ledger(ledger_path, SHIM_LEDGER_CREATED)) {
         unwind_report_modules_again();
         begin(0, (char *[]){NULL});

@@ -120,6 +120,14 @@ static void strip_ledger(char *value)
     }
 }
 
+void shim_environment_attach(const char *attach_to)
+{
+    strip_ledger(kept.options + strlen(OPTIONS));
+    append_text(kept.options, kept.options[strlen(OPTIONS)] ? ":attach='" : "attach='");
+    append_text(kept.options, attach_to);
+    append_text(kept.options, "'");
+}
+
 void shim_environment_hide(char **environment, const char *attach_to)
 {
     bool follow = options_given(&shim.options, OPTIONS_KEY_follow);
@@ -154,11 +162,10 @@ void shim_environment_hide(char **environment, const char *attach_to)
     if (kept.options[0] == 0) {
         append_text(kept.options, OPTIONS);
     }
-    strip_ledger(kept.options + strlen(OPTIONS));
     if (attach_to) {
-        append_text(kept.options, kept.options[strlen(OPTIONS)] ? ":attach='" : "attach='");
-        append_text(kept.options, attach_to);
-        append_text(kept.options, "'");
+        shim_environment_attach(attach_to);
+    } else {
+        strip_ledger(kept.options + strlen(OPTIONS));
     }
 }
 

@@ -161,7 +161,9 @@ void shim_fd_refused(const struct unwind_start *here)
 
 void shim_fd_named(const struct unwind_start *here, int fd)
 {
-    if (fd < 0 || ledger_fd_record(&shim.ledger, fd)) {
+    const struct ledger_fd *record = ledger_fd_record(&shim.ledger, fd);
+    /* One in flight is another thread's that closes its number; the caller's came after it. */
+    if (fd < 0 || (record && (record->state & 7) == LEDGER_LIVE)) {
         return;
     }
     struct ledger_actor *actor = enter();

@@ -1,8 +1,12 @@
 /*
  * memory.c: where the ledger and its writer's tables live.
  *
- * The shim holds no descriptor, and later may not be able to open one: a shared ledger grows by
- * mremap(2) with an old size of 0, which maps the same file again, at the same offset and longer.
+ * The shim holds no descriptor, and later may not be able to open one: a ledger grows by mremap(2),
+ * which lengthens the mapping of a file as it does any other; where its place is taken, an old size
+ * of 0 maps the same file again elsewhere, at the same offset and longer.
+ * It lies in a window of addresses of its own: a program that unmaps a range and maps fixed into it
+ * later (allocators, emulators) may count on the kernel to leave that hole alone only as long as
+ * nobody in its process asks for memory. One growing mapping is also one VMA.
  * Every piece is made real (MADV_POPULATE_WRITE) before it is used, so that a full tmpfs is an
  * error here and not a SIGBUS later. Nothing is reserved ahead, nothing is ever given back.
  */
@@ -15,6 +19,9 @@
 
 #include "shim.h"
 
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000 /* asm-generic/mman-common.h, Linux 4.17; a hint before */
+#endif
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 /* include/uapi/asm-generic/mman-common.h, Linux 5.14 */
 #endif
@@ -24,11 +31,18 @@
  * is written in full at once, and that is all it will hold. */
 #define OLD_KERNEL_FILE_CHUNKS 16u
 
+/* Where nobody else maps: between the heap of a position-independent program and the top-down
+ * area, clear of the sanitizers' regions. A wish: where it cannot be had the kernel chooses. */
+#define WINDOW UINT64_C(0x680000000000)
+#define WINDOW_LEDGER_SIZE (UINT64_C(8) << 30) /* room for LEDGER_MAX_CHUNKS; then the arena */
+
 struct memory {
     struct ledger_backing backing; /* first */
     bool shared;
     uint32_t chunk_limit;
+    uint64_t window; /* where the arena's next piece may lie */
     uint8_t *base;
+    uint8_t *end;                      /* of the base and the chunks that lie right behind it */
     uint8_t *chunk[LEDGER_MAX_CHUNKS]; /* of the file, as mapped: published by one store each */
     uint32_t pieces;
     struct {
@@ -40,11 +54,21 @@ struct memory {
 /* process-global because the process has one ledger */
 static struct memory memory;
 
+/* At `wish` if that is free, else where the kernel likes. `fd` -1: private and anonymous. */
+static void *map_at(uint64_t wish, size_t size, int fd)
+{
+    int flags = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
+    long result = raw_syscall6(SYS_mmap, (long)wish, (long)size, PROT_READ | PROT_WRITE,
+                               flags | MAP_FIXED_NOREPLACE, fd, 0);
+    if (raw_failed(result)) {
+        result = raw_syscall6(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE, flags, fd, 0);
+    }
+    return raw_failed(result) ? NULL : (void *)result;
+}
+
 static void *map_private(size_t size)
 {
-    long result = raw_syscall6(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE,
-                               MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    return raw_failed(result) ? NULL : (void *)result;
+    return map_at(__atomic_fetch_add(&memory.window, size, __ATOMIC_RELAXED), size, -1);
 }
 
 /* Keeps a piece out of forks and core files. */
@@ -91,6 +115,23 @@ static void *map_chunk_of_file(uint32_t number)
     return (uint8_t *)all + size;
 }
 
+/* Lengthens the mapping that starts with the base, up to `end`. */
+static bool extend(uint8_t *end)
+{
+    uint8_t *now = __atomic_load_n(&memory.end, __ATOMIC_ACQUIRE);
+    size_t page = ~shim.page_mask + 1;
+    if (now < end) {
+        long result = raw_syscall4(SYS_mremap, now - page, page, (size_t)(end - now) + page, 0);
+        if (raw_failed(result)) { /* no room there, or another thread was first */
+            return __atomic_load_n(&memory.end, __ATOMIC_ACQUIRE) >= end;
+        }
+    }
+    while (now < end && !__atomic_compare_exchange_n(&memory.end, &now, end, true, __ATOMIC_ACQ_REL,
+                                                     __ATOMIC_ACQUIRE)) {
+    }
+    return true;
+}
+
 static void *chunk(struct ledger_backing *self, uint32_t number)
 {
     (void)self;
@@ -100,15 +141,16 @@ static void *chunk(struct ledger_backing *self, uint32_t number)
     if (memory.chunk[number]) {
         return memory.chunk[number];
     }
-    uint8_t *start = memory.shared ? map_chunk_of_file(number) : map_private(LEDGER_CHUNK_SIZE);
-    if (!start) {
+    uint8_t *start = memory.base + LEDGER_BASE_SIZE + (size_t)number * LEDGER_CHUNK_SIZE;
+    if (!extend(start + LEDGER_CHUNK_SIZE)) {
+        start = memory.shared ? map_chunk_of_file(number) : map_private(LEDGER_CHUNK_SIZE);
+        if (start) {
+            set_apart(start, LEDGER_CHUNK_SIZE);
+        }
+    }
+    if (!start || !make_real(start, LEDGER_CHUNK_SIZE)) {
         return NULL;
     }
-    if (!make_real(start, LEDGER_CHUNK_SIZE)) {
-        raw_syscall2(SYS_munmap, start, LEDGER_CHUNK_SIZE);
-        return NULL;
-    }
-    set_apart(start, LEDGER_CHUNK_SIZE);
     __atomic_store_n(&memory.chunk[number], start, __ATOMIC_RELEASE);
     return start;
 }
@@ -166,23 +208,22 @@ static void *map_file(int fd, bool created, const char **problem)
         memory.chunk_limit =
             (uint32_t)((uint64_t)(status.st_size - (off_t)LEDGER_BASE_SIZE) / LEDGER_CHUNK_SIZE);
     }
-    long base =
-        raw_syscall6(SYS_mmap, 0, LEDGER_BASE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (raw_failed(base)) {
+    void *base = map_at(memory.window - WINDOW_LEDGER_SIZE, LEDGER_BASE_SIZE, fd);
+    if (!base) {
         *problem = "cannot be mapped";
         return NULL;
     }
-    if (created && !kernel_populates((void *)base)) {
+    if (created && !kernel_populates(base)) {
         uint64_t all = LEDGER_BASE_SIZE + (uint64_t)OLD_KERNEL_FILE_CHUNKS * LEDGER_CHUNK_SIZE;
         memory.chunk_limit =
             raw_failed(raw_syscall4(SYS_fallocate, fd, 0, 0, all)) ? 0 : OLD_KERNEL_FILE_CHUNKS;
     }
-    if (!make_real((uint8_t *)base, LEDGER_BASE_SIZE)) {
+    if (!make_real(base, LEDGER_BASE_SIZE)) {
         raw_syscall2(SYS_munmap, base, LEDGER_BASE_SIZE);
         *problem = "has no space";
         return NULL;
     }
-    return (void *)base;
+    return base;
 }
 
 static void *open_file(const char *path, enum shim_ledger_place place, const char **problem)
@@ -210,17 +251,19 @@ void *shim_memory_open(const char *path, enum shim_ledger_place place, const cha
     memory.backing.arena = arena;
     memory.shared = place != SHIM_LEDGER_ANONYMOUS;
     memory.pieces = 0;
+    memory.window = WINDOW + ((shim.main_stack_top >> 12 & 0xffff) << 24) + WINDOW_LEDGER_SIZE;
     void *base;
     if (memory.shared) {
         base = open_file(path, place, problem);
     } else {
         memory.chunk_limit = LEDGER_MAX_CHUNKS;
-        base = map_private(LEDGER_BASE_SIZE);
+        base = map_at(memory.window - WINDOW_LEDGER_SIZE, LEDGER_BASE_SIZE, -1);
         *problem = base ? NULL : "no memory for it";
     }
     if (base) {
         set_apart(base, LEDGER_BASE_SIZE);
         memory.base = base;
+        memory.end = (uint8_t *)base + LEDGER_BASE_SIZE;
         for (uint32_t i = 0; i < LEDGER_MAX_CHUNKS; i++) {
             memory.chunk[i] = NULL; /* the parent's, in a child that --follow wants */
         }

@@ -156,8 +156,11 @@ void shim_remember_stderr(void);
 /* Takes us out of the environment that the program was started with. */
 void shim_environment_hide(char **environment, const char *attach_to);
 
+/* Which ledger the next image of this process goes on with. */
+void shim_environment_attach(const char *attach_to);
+
 /* What an exec of this very process runs with: a copy of `environment` with us put back. On
- * success the copy goes with the image; after a failure shim_environment_drop undoes all. */
+ * success the copy goes with the image; after a failure shim_exec_failed undoes all. */
 struct shim_exec {
     char *const *environment;
     void *copy;

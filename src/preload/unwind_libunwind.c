@@ -387,7 +387,7 @@ static void close_pipe(const int fds[2])
 
 bool unwind_use_libunwind(void)
 {
-    int fds[2];
+    int fds[2] = {-1, -1};
     bool may_open = next_pipe(fds);
     bool loaded = load_libunwind();
 

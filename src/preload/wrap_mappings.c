@@ -137,6 +137,7 @@ static APART void moved(const struct flight *flight, uint64_t start, uint64_t en
                                      .new_ticket = ledger_ticket(&shim.ledger),
                                      .now_ns = shim_now(),
                                      .stack = flight->stack,
+                                     .tid = shim_actor()->tid,
                                      .detail = target,
                                      .keep_old = (flags & MREMAP_DONTUNMAP) != 0,
                                      .fixed = (flags & MREMAP_FIXED) != 0};
@@ -271,7 +272,7 @@ static APART void moved_in_part(const struct flight *flight, uint64_t to, int fl
             mapped(to, to + page,
                    (struct mapping){.stack = flight->stack,
                                     .like = start,
-                                    .flags = LEDGER_UNSURE,
+                                    .flags = LEDGER_UNSURE | LEDGER_UNSURE_PROT,
                                     .if_unrecorded = true});
         } else if (!is_mapped(start, page)) {
             submit_part(flight, LEDGER_MAP_FLY, start, start + page);
@@ -355,7 +356,7 @@ static APART void protected_in_part(uint64_t start, uint64_t end, int prot)
     uint64_t page = ~shim.page_mask + 1;
     uint64_t hole = start;
     if (errno != ENOMEM || !shim_actor()->may_grow || is_mapped(start, end - start)) {
-        protected(start, end, prot, LEDGER_UNSURE);
+        protected(start, end, prot, LEDGER_UNSURE_PROT);
         return;
     }
     while (hole < end && is_mapped(hole, page)) {
@@ -384,7 +385,7 @@ int shim_mprotect(const struct unwind_start *here, bool raw, void *address, size
         protected(start, end, prot, 0);
         return result;
     }
-    if ((start & ~shim.page_mask) == 0 && (errno == ENOMEM || errno == EACCES)) {
+    if ((start & ~shim.page_mask) == 0 && errno != EINVAL) {
         protected_in_part(start, end, prot);
     }
     if (errno == ENOMEM) {

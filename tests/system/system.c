@@ -166,7 +166,8 @@ struct system_difference system_compare(const char *when, bool quiet, bool lenie
         bool doubtful = m->flags & LEDGER_UNSURE || ledger_view_state(m->state) != LEDGER_LIVE;
         d.maps++;
         int covered = vma_covers(m, vma_count);
-        if (m->flags & LEDGER_INHERITED || covered == 2)
+        if (m->flags & LEDGER_INHERITED || covered == 2 ||
+            (covered && m->flags & LEDGER_UNSURE_PROT))
             continue;
         if (lenient && doubtful)
             continue;

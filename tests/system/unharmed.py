@@ -7,6 +7,7 @@ program is not installed is skipped by name; if none could run, the test is.
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -206,7 +207,7 @@ def cases():
         yield Case("chromium" + " and its children" * follow,
                    chromium and [chromium, "--headless", "--no-sandbox", "--disable-gpu",
                                  "--user-data-dir=profile", "--dump-dom", "page.html"],
-                   long=True, follow=follow)
+                   long=True, follow=follow, timeout=90)
 
 
 def run(case, prefix, report):
@@ -231,13 +232,25 @@ def run(case, prefix, report):
         **{f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER")
            for what, value in (("NAME", "N"), ("EMAIL", "e@example.org"), ("DATE", "@1700000000 +0000"))},
     }
-    try:
-        done = subprocess.run([*prefix, *case.command], cwd=work, env=environment, check=False,
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE, timeout=case.timeout)
-        result = done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
-    except subprocess.TimeoutExpired as error:
-        result = "timeout", (error.stdout or b"").decode(errors="replace"), (error.stderr or b"").decode(errors="replace")
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        # Files, not pipes: what a case leaves running must not keep us waiting.
+        process = subprocess.Popen([*prefix, *case.command], cwd=work, env=environment,
+                                   stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                                   start_new_session=True)
+        try:
+            status = process.wait(case.timeout)
+        except subprocess.TimeoutExpired:
+            status = "timeout"
+        try:
+            os.killpg(process.pid, signal.SIGKILL)  # the rest of it, if anything is left
+        except ProcessLookupError:
+            pass
+        process.wait()
+        texts = []
+        for file in (out, err):
+            file.seek(0)
+            texts.append(file.read().decode(errors="replace"))
+    result = status, *texts
     shutil.rmtree(work, ignore_errors=True)
     return result
 

@@ -1582,7 +1582,7 @@ static void check_maps(const struct ledger_view *view)
         if (m == NULL)
             wrong("%#lx is mapped but not in the ledger, %s", at, by(pages[i].last));
         else if (!(fact & PAGE_PROT_QUESTION) &&
-                 !(m->flags & LEDGER_UNSURE) &&
+                 !(m->flags & (LEDGER_UNSURE | LEDGER_UNSURE_PROT)) &&
                  (m->prot & 7u) != vma->prot)
             wrong("%#lx has protection %u, the ledger says %u, %s", at, vma->prot, m->prot,
                   by(pages[i].last));
