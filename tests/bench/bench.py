@@ -194,8 +194,15 @@ class Bench:
             f"tracepoint:syscalls:sys_enter_{call} /pid == cpid/ {{ @[ustack(14)] = count(); }}"
             for call in calls
         )
+        # Its tracepoints are files of a file system that is not mounted everywhere: here it is,
+        # where nobody else sees it.
+        mounted = (
+            "mount -t tracefs none /sys/kernel/tracing; mount -t debugfs none /sys/kernel/debug;"
+            ' exec "$@"'
+        )
         done = subprocess.run(
-            ["bpftrace", "-q", "-e", script, "-c", f"{self.loops} {' '.join(arguments)}"],
+            ["unshare", "-m", "sh", "-c", mounted, "sh"]
+            + ["bpftrace", "-q", "-e", script, "-c", f"{self.loops} {' '.join(arguments)}"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -208,7 +215,8 @@ class Bench:
             if len(words) == 2 and words[0] in ROWS:
                 result.setdefault(words[0], []).append(float(words[1]))
         if not result:
-            raise RuntimeError((done.stderr.strip().splitlines() or ["no output"])[-1])
+            said = [line for line in done.stderr.splitlines() if "ERROR: " in line]
+            raise RuntimeError((said or ["no output"])[-1].split("ERROR: ", 1)[-1])
         return result
 
 
@@ -292,7 +300,11 @@ def table(result):
     lines.append(f"| memory of an empty ledger | {memory['empty_kib']} KiB | | |")
     if result.get("peers"):
         lines += ["", "| tool | mmap+munmap | dup+close |", "| --- | --- | --- |"]
-        rows = {row["name"]: row for row in result["rows"] if row["live"] == FEW}
+        rows = {
+            row["name"]: row
+            for row in result["rows"]
+            if (row["live"], row["threads"]) == (FEW, 1)
+        }
         lines.append(
             f"| **boxledger** | {rows['mmap+munmap']['ratio']:.2f}x"
             f" | {rows['dup+close']['ratio']:.2f}x |"
