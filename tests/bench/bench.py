@@ -149,6 +149,7 @@ class Bench:
             "mapping_goal_bytes": 128,
             "fd_bytes": round((extra(0, most_fds) - extra(0, 1000)) / (most_fds - 1000), 1),
             "fd_goal_bytes": 32,
+            "fds": most_fds,
             "empty_kib": round(extra(0, 0) / 1024),
         }
 
@@ -334,6 +335,9 @@ median of those of neighbouring runs. The loop's hole in the address
 space has neighbours that the kernel cannot merge with, so that all variants do the same work.
 
 {table(result)}
+
+The ledger grows in steps of 2 MiB. A step holds 65,536 descriptors; where fewer may be open (here
+{result['memory'].get('fds', 'some')}), the figure for one is a share of a step that is not full.
 
 The tools in the last table are measured on the same loops in the same session, each as a ratio of
 the bare loop.
