@@ -287,7 +287,8 @@ static void rejoin(struct ledger *ledger, uint64_t boundary)
     struct ledger_mapping *upper = at(ledger, high);
     if (lower->end != upper->start || lower->ticket != upper->ticket ||
         lower->state != upper->state || lower->prot != upper->prot ||
-        lower->detail != upper->detail || !(lower->flags & LEDGER_SPLIT)) {
+        lower->detail != upper->detail || !(lower->flags & LEDGER_SPLIT) ||
+        (lower->flags | LEDGER_SPLIT) != (upper->flags | LEDGER_SPLIT)) {
         return;
     }
     uint32_t record = ledger_index_record(high);
@@ -468,7 +469,9 @@ static void doubt_target(struct ledger *ledger, const struct ledger_map_event *e
 static void fill_target(struct ledger *ledger, struct ledger_actor *actor,
                         const struct ledger_map_event *event)
 {
-    uint64_t from = event->to_start;
+    /* In place, what was not mapped before is not mapped now: a shrink looks at nothing but the
+     * end. */
+    uint64_t from = event->to_start == event->start ? event->end : event->to_start;
     while (from < event->to_end) {
         struct ledger_position position = first_from(ledger, from);
         struct ledger_position below = ledger_index_find(ledger, from);

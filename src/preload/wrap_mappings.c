@@ -327,6 +327,8 @@ void *shim_mremap(const struct unwind_start *here, bool raw, void *old, size_t o
     if (over) {
         moved_in_part(&flight, (uintptr_t)new_address, flags);
         ask_kernel(&target);
+        protected(target.start, target.end, 0,
+                  LEDGER_UNSURE_PROT); /* what came is not ours to know */
     }
     if (over || error == EFAULT) {
         ask_kernel(&flight);
