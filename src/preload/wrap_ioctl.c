@@ -36,7 +36,7 @@
 #define DRM_PRIME_HANDLE_TO_FD _IOWR('d', 0x2d, char[12]) /* drm/drm.h: handle, flags, fd */
 
 /* Whether the call answers with a new descriptor. */
-static bool returns_fd(unsigned long request, enum ledger_fd_kind *kind)
+static bool returns_fd(uint32_t request, enum ledger_fd_kind *kind)
 {
     switch (request) {
     case KVM_CREATE_VM:
@@ -68,7 +68,7 @@ static bool returns_fd(unsigned long request, enum ledger_fd_kind *kind)
 }
 
 /* Where the argument holds a new descriptor after the call; 0: nowhere. Offsets are + 1. */
-static unsigned fills_fd(unsigned long request, enum ledger_fd_kind *kind)
+static unsigned fills_fd(uint32_t request, enum ledger_fd_kind *kind)
 {
     *kind = LEDGER_FD_IOCTL;
     switch (request) {
@@ -87,11 +87,15 @@ static unsigned fills_fd(unsigned long request, enum ledger_fd_kind *kind)
 }
 
 /* Where the argument names a descriptor of the caller; 0: nowhere. Offsets are + 1. */
-static unsigned names_fd(unsigned long request)
+static unsigned names_fd(uint32_t request)
 {
-    switch (request) {
-    case SECCOMP_IOCTL_NOTIF_ADDFD:
+    /* The kernel looks at neither the size nor the direction of this one (kernel/seccomp.c,
+     * EA_IOCTL): sandlock 0.4.6 says both ways. */
+    if (_IOC_TYPE(request) == SECCOMP_IOC_MAGIC &&
+        _IOC_NR(request) == _IOC_NR(SECCOMP_IOCTL_NOTIF_ADDFD)) {
         return offsetof(struct seccomp_notif_addfd, srcfd) + 1;
+    }
+    switch (request) {
     case KVM_IRQFD:
         return offsetof(struct kvm_irqfd, fd) + 1;
     case KVM_IOEVENTFD:
@@ -108,15 +112,16 @@ static unsigned names_fd(unsigned long request)
 }
 
 /* Whether the argument itself is a descriptor. */
-static bool is_fd(unsigned long request)
+static bool is_fd(uint32_t request)
 {
     return request == FICLONE || request == LOOP_SET_FD || request == LOOP_CHANGE_FD ||
            request == PERF_EVENT_IOC_SET_OUTPUT;
 }
 
 /* The types that any of the above have; KVM_RUN shares one and is the hottest of all. */
-bool shim_ioctl_matters(unsigned long request)
+bool shim_ioctl_matters(unsigned long wide)
 {
+    uint32_t request = (uint32_t)wide; /* the kernel's is an unsigned int: no more counts */
     enum ledger_fd_kind kind;
     if (likely(request == KVM_RUN)) {
         return false;
@@ -131,9 +136,9 @@ static int fd_at(long argument, unsigned offset)
 }
 
 /* After the call: what succeeded has shown that the argument is there to be read. */
-void shim_ioctl_done(const struct unwind_start *here, unsigned long request, long argument,
-                     int result)
+void shim_ioctl_done(const struct unwind_start *here, unsigned long wide, long argument, int result)
 {
+    uint32_t request = (uint32_t)wide;
     enum ledger_fd_kind kind;
     unsigned offset = names_fd(request);
     if (result >= 0 && offset != 0) {
@@ -144,7 +149,7 @@ void shim_ioctl_done(const struct unwind_start *here, unsigned long request, lon
     }
     if (returns_fd(request, &kind)) {
         if (result >= 0) {
-            shim_fd_taken(here, result, kind, LEDGER_CLOEXEC, (uint32_t)request);
+            shim_fd_taken(here, result, kind, LEDGER_CLOEXEC, request);
         } else if (errno == EMFILE || errno == ENFILE) {
             shim_fd_refused(here);
         }
@@ -152,7 +157,7 @@ void shim_ioctl_done(const struct unwind_start *here, unsigned long request, lon
     }
     offset = fills_fd(request, &kind);
     if (result >= 0 && offset != 0) {
-        shim_fd_taken(here, fd_at(argument, offset), kind, LEDGER_CLOEXEC, (uint32_t)request);
+        shim_fd_taken(here, fd_at(argument, offset), kind, LEDGER_CLOEXEC, request);
     }
 }
 
