@@ -159,7 +159,8 @@ struct ledger_stack {
     int32_t fds_live;
     int32_t mappings_live; /* records, not VMAs */
     int64_t bytes_live;
-    uint32_t reserved[2];
+    uint32_t checked; /* the writer's own: the last generation in which it was found unchanged */
+    uint32_t reserved;
 };
 
 #define LEDGER_STACK_TRUNCATED 0x1u /* the outer frames could not be had; see doc/limits.md */

@@ -29,6 +29,9 @@ struct ledger_backing {
     void *(*chunk)(struct ledger_backing *self, uint32_t number);
     /* Private to the writer, a multiple of the page size. */
     void *(*arena)(struct ledger_backing *self, size_t bytes);
+    /* The generation of the module table in which the newest of the code at these addresses was
+     * loaded. NULL: nobody knows, so a stack of another generation is another stack. */
+    uint32_t (*code_since)(const uint64_t *frames, unsigned count);
 };
 
 /* Where an update is under way: a word in the updating frame, so that a later entry of the thread

@@ -7,9 +7,9 @@
  */
 #include "ledger.h"
 
-static uint32_t hash_frames(const uint64_t *frames, unsigned count, uint32_t generation)
+static uint32_t hash_frames(const uint64_t *frames, unsigned count)
 {
-    uint64_t hash = generation + 0x9e3779b97f4a7c15u;
+    uint64_t hash = 0x9e3779b97f4a7c15u;
     for (unsigned i = 0; i < count; i++) {
         hash = (hash ^ frames[i]) * 0xff51afd7ed558ccdu;
         hash ^= hash >> 32;
@@ -17,10 +17,27 @@ static uint32_t hash_frames(const uint64_t *frames, unsigned count, uint32_t gen
     return (uint32_t)hash;
 }
 
-static bool same_stack(const struct ledger *ledger, const struct ledger_stack *stack,
+/* A library that comes and goes makes a generation each time. A stack that it has no part in must
+ * not become another one by that, or such a program would fill the ledger. */
+static bool same_code(const struct ledger *ledger, struct ledger_stack *stack,
+                      const uint64_t *frames, unsigned count, uint32_t generation)
+{
+    if (stack->generation == generation ||
+        __atomic_load_n(&stack->checked, __ATOMIC_RELAXED) == generation) {
+        return true;
+    }
+    if (!ledger->backing->code_since ||
+        ledger->backing->code_since(frames, count) > stack->generation) {
+        return false;
+    }
+    __atomic_store_n(&stack->checked, generation, __ATOMIC_RELAXED);
+    return true;
+}
+
+static bool same_stack(const struct ledger *ledger, struct ledger_stack *stack,
                        const uint64_t *frames, unsigned count, uint32_t generation)
 {
-    if (stack->frames != count || stack->generation != generation) {
+    if (stack->frames != count) {
         return false;
     }
     const uint64_t *mine = ledger_at(ledger, LEDGER_FRAMES, stack->first_frame);
@@ -29,7 +46,7 @@ static bool same_stack(const struct ledger *ledger, const struct ledger_stack *s
             return false;
         }
     }
-    return true;
+    return same_code(ledger, stack, frames, count, generation);
 }
 
 /* Looks from `index` on, up to but without `until`. */
@@ -37,7 +54,7 @@ static uint32_t find(const struct ledger *ledger, uint32_t index, uint32_t until
                      const uint64_t *frames, unsigned count, uint32_t generation)
 {
     while (index != until) {
-        const struct ledger_stack *stack = ledger_stack(ledger, index);
+        struct ledger_stack *stack = ledger_stack(ledger, index);
         if (stack->hash == hash && same_stack(ledger, stack, frames, count, generation)) {
             return index;
         }
@@ -60,7 +77,7 @@ uint32_t ledger_stack_intern(struct ledger *ledger, struct ledger_actor *actor,
     if (count == 0) {
         return 0;
     }
-    uint32_t hash = hash_frames(frames, count, generation);
+    uint32_t hash = hash_frames(frames, count);
     uint32_t *bucket = &ledger->stack_bucket[hash % LEDGER_STACK_BUCKETS];
     uint32_t head = __atomic_load_n(bucket, __ATOMIC_ACQUIRE);
     uint32_t known = find(ledger, head, 0, hash, frames, count, generation);

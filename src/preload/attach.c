@@ -320,6 +320,11 @@ static void describe_process(int argc, char **argv)
     }
 }
 
+static uint32_t code_since(const uint64_t *frames, unsigned count)
+{
+    return shim.generation_base + unwind_newest_generation(frames, count);
+}
+
 /* Opens the ledger that the options name, or an anonymous one. */
 static bool open_ledger(const char *path, enum shim_ledger_place place)
 {
@@ -333,6 +338,7 @@ static bool open_ledger(const char *path, enum shim_ledger_place place)
         return place != SHIM_LEDGER_ATTACHED && path && open_ledger(NULL, SHIM_LEDGER_ANONYMOUS);
     }
     struct ledger_header *header = base;
+    shim_memory_backing()->code_since = code_since;
     bool resumes = place == SHIM_LEDGER_ATTACHED && header->process_state != LEDGER_PROCESS_NONE;
     bool started = resumes ? ledger_resume(&shim.ledger, base, shim_memory_backing())
                            : ledger_start(&shim.ledger, base, shim_memory_backing());

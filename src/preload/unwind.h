@@ -39,6 +39,10 @@ bool unwind_use_libunwind(void);
 unsigned unwind_capture(const struct unwind_start *start, uint64_t *frames, unsigned max,
                         unsigned *flags, uint32_t *generation, bool may_call);
 
+/* The generation in which the newest of the modules that these frames lie in was loaded. For a
+ * capture of this very thread, which keeps them loaded. */
+uint32_t unwind_newest_generation(const uint64_t *frames, unsigned count);
+
 /* dlopen, dlmopen, dlclose are about to happen or have happened: look again before trusting.
  * Set to 1 by the assembly jump in the dlopen and dlmopen wrappers. */
 extern uint32_t unwind_modules_stale_word;

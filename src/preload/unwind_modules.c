@@ -11,6 +11,7 @@
  * Nothing here waits: the table's one writer is who gets its try-lock; who does not, uses what is
  * sure, or does without.
  */
+#include "ledger/format.h"
 #include "unwind_modules.h"
 
 #include <elf.h>
@@ -614,6 +615,25 @@ bool unwind_modules_settle(void)
 uint32_t unwind_modules_generation(void)
 {
     return atomic_load_explicit(&modules_generation, memory_order_acquire);
+}
+
+uint32_t unwind_newest_generation(const uint64_t *frames, unsigned count)
+{
+    uint32_t newest = 1;
+
+    for (unsigned i = 0; i < count; i++) {
+        struct object object;
+        struct module *m;
+
+        if (!object_find((uintptr_t)(frames[i] & ~LEDGER_FRAME_EXACT), &object))
+            continue; /* of no module, now as then */
+        m = module_at(&object);
+        if (!m || !module_is(m, &object, MODULE_LIVE))
+            return unwind_modules_generation(); /* not sure yet which it is */
+        if (m->generation > newest)
+            newest = m->generation;
+    }
+    return newest;
 }
 
 void unwind_set_module_sink(unwind_module_sink sink)
