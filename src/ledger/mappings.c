@@ -466,8 +466,8 @@ static void doubt_target(struct ledger *ledger, const struct ledger_map_event *e
 
 /* The new place is the program's all the same where nothing was recorded at the old one: a thread
  * that was given the old place may have come first, or no wrapper saw what was there. */
-static void fill_target(struct ledger *ledger, struct ledger_actor *actor,
-                        const struct ledger_map_event *event)
+static APART void fill_target(struct ledger *ledger, struct ledger_actor *actor,
+                              const struct ledger_map_event *event)
 {
     /* In place, what was not mapped before is not mapped now: a shrink looks at nothing but the
      * end. */
