@@ -10,8 +10,9 @@
 #include "real.h"
 #include "shim.h"
 
-/* process-global because it describes the process: there is one shim in it */
+/* process-global because no process is attached before its constructor ran: always 0 */
 static uint32_t not_attached;
+/* process-global because it describes the process: there is one shim in it */
 struct shim shim = {.attached = &not_attached};
 
 /* thread-local */

@@ -2,11 +2,12 @@
 # unharmed and the ledger says that it is incomplete (DESIGN 2).
 . "$(dirname "$0")/harness.sh"
 if [[ ${IN_NAMESPACE:-} != yes ]]; then
-    mine=$([[ $(id -u) -eq 0 ]] || echo -r)
-    unshare -m $mine true 2>/dev/null || skip "no private mount namespace to be had"
+    mine=(-m)
+    [[ $(id -u) -eq 0 ]] || mine+=(-r)
+    unshare "${mine[@]}" true 2>/dev/null || skip "no private mount namespace to be had"
     export IN_NAMESPACE=yes ${fault:+BOXLEDGER_FAULT="$fault"}
     rm -rf "$work"
-    exec unshare -m $mine bash "$0"
+    exec unshare "${mine[@]}" bash "$0"
 fi
 mkdir "$work/small"
 mount -t tmpfs -o size=1500k none "$work/small" || skip "no tmpfs can be mounted"

@@ -84,7 +84,7 @@ static struct page_entry {
     _Atomic uint64_t page; /* page number; 0: empty slot */
     _Atomic uint32_t fact;
     struct touch last;
-} *pages;
+} * pages;
 
 static struct page_entry *page_find(uint64_t page, bool make)
 {
@@ -345,23 +345,57 @@ static void op_open(struct worker *w)
 
     snprintf(name, sizeof name, "%s/c%u", directory, w->index);
     switch (pick(w, 17)) {
-    case 0: fd = open("/dev/null", flags); break;
-    case 1: fd = open64("/dev/zero", flags); break;
-    case 2: fd = openat(AT_FDCWD, "/proc/self/status", flags); break;
-    case 3: fd = openat64(AT_FDCWD, "/dev/null", flags); break;
-    case 4: fd = creat(name, 0600); break;
-    case 5: fd = creat64(name, 0600); break;
-    case 6: fd = __open_2("/dev/null", flags); break;
-    case 7: fd = __open64_2("/dev/null", flags); break;
-    case 8: fd = __openat_2(AT_FDCWD, "/dev/null", flags); break;
-    case 9: fd = open(directory, flags | O_DIRECTORY); break;
-    case 10: fd = open(directory, O_TMPFILE | O_RDWR, 0600); break;
-    case 11: fd = open(directory, O_PATH); break;
-    case 12: fd = open("/nonexistent/boxledger", flags); break;
-    case 13: fd = open(name, O_CREAT | O_RDWR | O_TRUNC, 0600); break;
-    case 14: fd = (int)syscall(SYS_openat, AT_FDCWD, "/dev/null", flags); break;
-    case 15: fd = (int)syscall(SYS_openat2, AT_FDCWD, "/dev/null", &how, sizeof how); break;
-    case 16: fd = open((const char *)8, flags); break;
+    case 0:
+        fd = open("/dev/null", flags);
+        break;
+    case 1:
+        fd = open64("/dev/zero", flags);
+        break;
+    case 2:
+        fd = openat(AT_FDCWD, "/proc/self/status", flags);
+        break;
+    case 3:
+        fd = openat64(AT_FDCWD, "/dev/null", flags);
+        break;
+    case 4:
+        fd = creat(name, 0600);
+        break;
+    case 5:
+        fd = creat64(name, 0600);
+        break;
+    case 6:
+        fd = __open_2("/dev/null", flags);
+        break;
+    case 7:
+        fd = __open64_2("/dev/null", flags);
+        break;
+    case 8:
+        fd = __openat_2(AT_FDCWD, "/dev/null", flags);
+        break;
+    case 9:
+        fd = open(directory, flags | O_DIRECTORY);
+        break;
+    case 10:
+        fd = open(directory, O_TMPFILE | O_RDWR, 0600);
+        break;
+    case 11:
+        fd = open(directory, O_PATH);
+        break;
+    case 12:
+        fd = open("/nonexistent/boxledger", flags);
+        break;
+    case 13:
+        fd = open(name, O_CREAT | O_RDWR | O_TRUNC, 0600);
+        break;
+    case 14:
+        fd = (int)syscall(SYS_openat, AT_FDCWD, "/dev/null", flags);
+        break;
+    case 15:
+        fd = (int)syscall(SYS_openat2, AT_FDCWD, "/dev/null", &how, sizeof how);
+        break;
+    case 16:
+        fd = open((const char *)8, flags);
+        break;
     }
     hold(w, fd, FD_KNOWN);
 }
@@ -379,17 +413,33 @@ static void op_temp_file(struct worker *w)
     temp_name(w, name, sizeof name, suffix ? ".tmp" : "");
     if (suffix)
         switch (pick(w, 4)) {
-        case 0: fd = mkstemps(name, 4); break;
-        case 1: fd = mkostemps(name, 4, O_CLOEXEC); break;
-        case 2: fd = mkstemps64(name, 4); break;
-        case 3: fd = mkostemps64(name, 4, 0); break;
+        case 0:
+            fd = mkstemps(name, 4);
+            break;
+        case 1:
+            fd = mkostemps(name, 4, O_CLOEXEC);
+            break;
+        case 2:
+            fd = mkstemps64(name, 4);
+            break;
+        case 3:
+            fd = mkostemps64(name, 4, 0);
+            break;
         }
     else
         switch (pick(w, 4)) {
-        case 0: fd = mkstemp(name); break;
-        case 1: fd = mkostemp(name, O_CLOEXEC); break;
-        case 2: fd = mkstemp64(name); break;
-        case 3: fd = mkostemp64(name, 0); break;
+        case 0:
+            fd = mkstemp(name);
+            break;
+        case 1:
+            fd = mkostemp(name, O_CLOEXEC);
+            break;
+        case 2:
+            fd = mkstemp64(name);
+            break;
+        case 3:
+            fd = mkostemp64(name, 0);
+            break;
         }
     if (fd >= 0)
         unlink(name);
@@ -402,11 +452,21 @@ static void op_dup(struct worker *w)
     tell(w, "dup %d%s", from, fd_facts[from] ? ", taken by an inline call" : "");
     enum fd_fact fact = fd_named(w, from);
     switch (pick(w, 5)) {
-    case 0: fd = dup(from); break;
-    case 1: fd = (int)syscall(SYS_dup, from); break;
-    case 2: fd = fcntl(from, F_DUPFD, 0); break;
-    case 3: fd = fcntl(from, F_DUPFD_CLOEXEC, 3); break;
-    case 4: fd = fcntl64(from, F_DUPFD, 3); break;
+    case 0:
+        fd = dup(from);
+        break;
+    case 1:
+        fd = (int)syscall(SYS_dup, from);
+        break;
+    case 2:
+        fd = fcntl(from, F_DUPFD, 0);
+        break;
+    case 3:
+        fd = fcntl(from, F_DUPFD_CLOEXEC, 3);
+        break;
+    case 4:
+        fd = fcntl64(from, F_DUPFD, 3);
+        break;
     }
     hold(w, fd, fact);
 }
@@ -432,12 +492,24 @@ static void op_dup_window(struct worker *w)
         if (how != 4)
             fact = fd_named(w, from);
         switch (how) {
-        case 0: got = dup2(from, to); break;
-        case 1: got = dup3(from, to, O_CLOEXEC); break;
-        case 2: got = dup3(from, to, 0); break;
-        case 3: got = (int)syscall(SYS_dup3, from, to, 0); break;
-        case 4: got = dup2(MAX_FDS + 9, to); break; /* EBADF: `to` stays as it is */
-        case 5: got = fcntl(from, F_DUPFD, w->window); break;
+        case 0:
+            got = dup2(from, to);
+            break;
+        case 1:
+            got = dup3(from, to, O_CLOEXEC);
+            break;
+        case 2:
+            got = dup3(from, to, 0);
+            break;
+        case 3:
+            got = (int)syscall(SYS_dup3, from, to, 0);
+            break;
+        case 4:
+            got = dup2(MAX_FDS + 9, to);
+            break; /* EBADF: `to` stays as it is */
+        case 5:
+            got = fcntl(from, F_DUPFD, w->window);
+            break;
         }
         if (got >= w->window + WINDOW_FDS) { /* the window was full */
             close(got);
@@ -481,15 +553,21 @@ static void op_close_window(struct worker *w)
             break;
         }
         /* fallthrough */
-    case 0: close_range((unsigned)low, (unsigned)high, 0); break;
-    case 2: syscall(SYS_close_range, low, high, 0); break;
+    case 0:
+        close_range((unsigned)low, (unsigned)high, 0);
+        break;
+    case 2:
+        syscall(SYS_close_range, low, high, 0);
+        break;
     case 3:
         if (topmost)
             close_range((unsigned)low, ~0u, 0);
         else
             close_range((unsigned)low, (unsigned)high, 0);
         break;
-    case 5: raw(SYS_close_range, low, high, 0); break;
+    case 5:
+        raw(SYS_close_range, low, high, 0);
+        break;
     }
 }
 
@@ -498,13 +576,27 @@ static void op_pair(struct worker *w)
     int two[2] = {-1, -1}, bad = 0;
     enum fd_fact fact = FD_KNOWN;
     switch (pick(w, with_raw ? 8 : 7)) {
-    case 0: bad = pipe(two); break;
-    case 1: bad = pipe2(two, O_CLOEXEC); break;
-    case 2: bad = socketpair(AF_UNIX, SOCK_STREAM, 0, two); break;
-    case 3: bad = socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, two); break;
-    case 4: bad = (int)syscall(SYS_pipe2, two, 0); break;
-    case 5: bad = socketpair(AF_INET, 77, 0, two); break; /* refused */
-    case 6: bad = pipe2(two, 0x12345678); break;          /* refused */
+    case 0:
+        bad = pipe(two);
+        break;
+    case 1:
+        bad = pipe2(two, O_CLOEXEC);
+        break;
+    case 2:
+        bad = socketpair(AF_UNIX, SOCK_STREAM, 0, two);
+        break;
+    case 3:
+        bad = socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, two);
+        break;
+    case 4:
+        bad = (int)syscall(SYS_pipe2, two, 0);
+        break;
+    case 5:
+        bad = socketpair(AF_INET, 77, 0, two);
+        break; /* refused */
+    case 6:
+        bad = pipe2(two, 0x12345678);
+        break; /* refused */
     case 7:
         bad = (int)raw(SYS_pipe2, two, 0);
         fact = FD_OPEN_QUESTION;
@@ -524,8 +616,12 @@ static void op_pty(struct worker *w)
         if (openpty(&master, &slave, NULL, NULL, NULL) != 0)
             return;
         break;
-    case 1: master = posix_openpt(O_RDWR | O_NOCTTY); break;
-    case 2: master = getpt(); break;
+    case 1:
+        master = posix_openpt(O_RDWR | O_NOCTTY);
+        break;
+    case 2:
+        master = getpt();
+        break;
     case 3:
         master = posix_openpt(O_RDWR | O_NOCTTY);
         if (master >= 0 && unlockpt(master) == 0)
@@ -543,27 +639,69 @@ static void op_special(struct worker *w)
     char name[64];
     sigemptyset(&none);
     switch (pick(w, 28)) {
-    case 0: fd = eventfd(0, 0); break;
-    case 1: fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK); break;
-    case 2: fd = epoll_create(8); break;
-    case 3: fd = epoll_create1(EPOLL_CLOEXEC); break;
-    case 4: fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC); break;
-    case 5: fd = signalfd(-1, &none, SFD_CLOEXEC); break;
-    case 6: fd = inotify_init(); break;
-    case 7: fd = inotify_init1(IN_CLOEXEC); break;
-    case 8: fd = pidfd_open(getpid(), 0); break;
-    case 9: fd = memfd_create("truth", MFD_CLOEXEC); break;
-    case 10: fd = (int)syscall(SYS_memfd_create, "truth-syscall", 0); break;
-    case 11: fd = (int)syscall(SYS_memfd_secret, 0); break;
-    case 12: fd = socket(AF_UNIX, SOCK_STREAM, 0); break;
-    case 13: fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0); break;
-    case 14: fd = socket(AF_UNIX, 4711, 0); break;
-    case 15: fd = epoll_create1(0x777); break;
-    case 16: fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | 1); break;
-    case 17: fd = (int)syscall(SYS_eventfd2, 0, 0); break;
-    case 18: fd = fanotify_init(FAN_CLOEXEC | FAN_CLASS_NOTIF, O_RDONLY); break;
-    case 19: fd = fsopen("tmpfs", FSOPEN_CLOEXEC); break;
-    case 20: fd = open_tree(AT_FDCWD, directory, OPEN_TREE_CLOEXEC); break;
+    case 0:
+        fd = eventfd(0, 0);
+        break;
+    case 1:
+        fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
+        break;
+    case 2:
+        fd = epoll_create(8);
+        break;
+    case 3:
+        fd = epoll_create1(EPOLL_CLOEXEC);
+        break;
+    case 4:
+        fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+        break;
+    case 5:
+        fd = signalfd(-1, &none, SFD_CLOEXEC);
+        break;
+    case 6:
+        fd = inotify_init();
+        break;
+    case 7:
+        fd = inotify_init1(IN_CLOEXEC);
+        break;
+    case 8:
+        fd = pidfd_open(getpid(), 0);
+        break;
+    case 9:
+        fd = memfd_create("truth", MFD_CLOEXEC);
+        break;
+    case 10:
+        fd = (int)syscall(SYS_memfd_create, "truth-syscall", 0);
+        break;
+    case 11:
+        fd = (int)syscall(SYS_memfd_secret, 0);
+        break;
+    case 12:
+        fd = socket(AF_UNIX, SOCK_STREAM, 0);
+        break;
+    case 13:
+        fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        break;
+    case 14:
+        fd = socket(AF_UNIX, 4711, 0);
+        break;
+    case 15:
+        fd = epoll_create1(0x777);
+        break;
+    case 16:
+        fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | 1);
+        break;
+    case 17:
+        fd = (int)syscall(SYS_eventfd2, 0, 0);
+        break;
+    case 18:
+        fd = fanotify_init(FAN_CLOEXEC | FAN_CLASS_NOTIF, O_RDONLY);
+        break;
+    case 19:
+        fd = fsopen("tmpfs", FSOPEN_CLOEXEC);
+        break;
+    case 20:
+        fd = open_tree(AT_FDCWD, directory, OPEN_TREE_CLOEXEC);
+        break;
     case 21: {
         uint32_t io_uring[30] = {0};
         fd = (int)syscall(SYS_io_uring_setup, 2, io_uring);
@@ -604,7 +742,9 @@ static void op_special(struct worker *w)
         }
         break;
     }
-    case 27: fd = (int)syscall(SYS_landlock_create_ruleset, &(uint64_t){1}, 8, 0); break;
+    case 27:
+        fd = (int)syscall(SYS_landlock_create_ruleset, &(uint64_t){1}, 8, 0);
+        break;
     }
     hold(w, fd, FD_KNOWN);
 }
@@ -616,9 +756,15 @@ static void op_accept(struct worker *w)
         return;
     if (connect(client, (struct sockaddr *)&w->name, w->name_len) == 0) {
         switch (pick(w, 3)) {
-        case 0: fd = accept(w->listener, NULL, NULL); break;
-        case 1: fd = accept4(w->listener, NULL, NULL, SOCK_CLOEXEC); break;
-        default: fd = (int)syscall(SYS_accept4, w->listener, NULL, NULL, 0); break;
+        case 0:
+            fd = accept(w->listener, NULL, NULL);
+            break;
+        case 1:
+            fd = accept4(w->listener, NULL, NULL, SOCK_CLOEXEC);
+            break;
+        default:
+            fd = (int)syscall(SYS_accept4, w->listener, NULL, NULL, 0);
+            break;
         }
         hold(w, fd, FD_KNOWN);
     }
@@ -669,9 +815,15 @@ static void op_rights(struct worker *w)
     int flags = MSG_DONTWAIT | (chance(w, 50) ? MSG_CMSG_CLOEXEC : 0);
     long got;
     switch (pick(w, 3)) {
-    case 0: got = recvmsg(w->receiver, incoming, flags); break;
-    case 1: got = recvmmsg(w->receiver, &many, 1, flags, NULL); break;
-    default: got = syscall(SYS_recvmsg, w->receiver, incoming, flags); break;
+    case 0:
+        got = recvmsg(w->receiver, incoming, flags);
+        break;
+    case 1:
+        got = recvmmsg(w->receiver, &many, 1, flags, NULL);
+        break;
+    default:
+        got = syscall(SYS_recvmsg, w->receiver, incoming, flags);
+        break;
     }
     if (got >= 0)
         take_rights(w, incoming);
@@ -724,11 +876,21 @@ static void op_stream(struct worker *w)
     }
     snprintf(name, sizeof name, "%s/s%u", directory, w->index);
     switch (pick(w, 10)) {
-    case 0: stream = fopen("/proc/self/status", "re"); break;
-    case 1: stream = fopen64(name, "w"); break;
-    case 2: stream = tmpfile(); break;
-    case 3: stream = tmpfile64(); break;
-    case 4: stream = fopen("/nonexistent/boxledger", "r"); break;
+    case 0:
+        stream = fopen("/proc/self/status", "re");
+        break;
+    case 1:
+        stream = fopen64(name, "w");
+        break;
+    case 2:
+        stream = tmpfile();
+        break;
+    case 3:
+        stream = tmpfile64();
+        break;
+    case 4:
+        stream = fopen("/nonexistent/boxledger", "r");
+        break;
     case 5:
     case 6: {
         int fd = any_held(w);
@@ -755,7 +917,9 @@ static void op_stream(struct worker *w)
             mount = true;
         }
         break;
-    case 9: stream = fopen64("/dev/null", "r+e"); break;
+    case 9:
+        stream = fopen64("/dev/null", "r+e");
+        break;
     }
     if (stream == NULL)
         return;
@@ -818,13 +982,17 @@ static void op_directory(struct worker *w)
     }
     DIR *made = NULL;
     switch (pick(w, 3)) {
-    case 0: made = opendir(directory); break;
+    case 0:
+        made = opendir(directory);
+        break;
     case 1: {
         int fd = open(directory, O_RDONLY | O_DIRECTORY);
         made = fd >= 0 ? fdopendir(fd) : NULL;
         break;
     }
-    case 2: made = opendir("/nonexistent/boxledger"); break;
+    case 2:
+        made = opendir("/nonexistent/boxledger");
+        break;
     }
     if (made) {
         fd_in_stream[dirfd(made)] = 1;
@@ -837,8 +1005,8 @@ static void op_directory(struct worker *w)
 
 static int random_prot(struct worker *w)
 {
-    static const int prot[] = {PROT_READ | PROT_WRITE, PROT_READ | PROT_WRITE, PROT_READ,
-                               PROT_NONE, PROT_READ | PROT_EXEC};
+    static const int prot[] = {PROT_READ | PROT_WRITE, PROT_READ | PROT_WRITE, PROT_READ, PROT_NONE,
+                               PROT_READ | PROT_EXEC};
     return prot[pick(w, 5)];
 }
 
@@ -855,20 +1023,33 @@ static void arena_part(struct worker *w, uint64_t *start, uint64_t *count)
 static int random_object(struct worker *w, int *flags)
 {
     switch (pick(w, 5)) {
-    case 0: *flags = MAP_SHARED; return w->memfd;
-    case 1: *flags = MAP_PRIVATE; return w->file;
-    case 2: *flags = MAP_SHARED | MAP_ANONYMOUS; return -1;
-    case 3: *flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE; return -1;
-    default: *flags = MAP_PRIVATE | MAP_ANONYMOUS; return -1;
+    case 0:
+        *flags = MAP_SHARED;
+        return w->memfd;
+    case 1:
+        *flags = MAP_PRIVATE;
+        return w->file;
+    case 2:
+        *flags = MAP_SHARED | MAP_ANONYMOUS;
+        return -1;
+    case 3:
+        *flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+        return -1;
+    default:
+        *flags = MAP_PRIVATE | MAP_ANONYMOUS;
+        return -1;
     }
 }
 
 static void *map_somehow(struct worker *w, void *at, size_t bytes, int prot, int flags, int fd)
 {
     switch (pick(w, 3)) {
-    case 0: return mmap64(at, bytes, prot, flags, fd, 0);
-    case 1: return (void *)syscall(SYS_mmap, at, bytes, prot, flags, fd, 0L);
-    default: return mmap(at, bytes, prot, flags, fd, 0);
+    case 0:
+        return mmap64(at, bytes, prot, flags, fd, 0);
+    case 1:
+        return (void *)syscall(SYS_mmap, at, bytes, prot, flags, fd, 0L);
+    default:
+        return mmap(at, bytes, prot, flags, fd, 0);
     }
 }
 
@@ -888,7 +1069,8 @@ static void op_map_arena(struct worker *w)
             range_is(w, start, count, PAGE_OPEN_QUESTION);
         return;
     }
-    tell(w, "mmap(%#lx, %lu pages, prot %d, flags %#x, %d)", start, count, prot, (unsigned)flags, fd);
+    tell(w, "mmap(%#lx, %lu pages, prot %d, flags %#x, %d)", start, count, prot, (unsigned)flags,
+         fd);
     void *got = map_somehow(w, (void *)start, count * page_size, prot, flags, fd);
     if ((uint64_t)got == start)
         range_is(w, start, count, PAGE_HELD);
@@ -943,10 +1125,18 @@ static void op_protect_arena(struct worker *w)
     tell(w, "mprotect(%#lx, %lu pages, %d), way %u", start, count, prot, how);
     switch (how) {
     case 0:
-    case 1: bad = mprotect((void *)start, count * page_size, prot); break;
-    case 2: bad = (int)syscall(SYS_mprotect, start, count * page_size, prot); break;
-    case 3: bad = pkey_mprotect((void *)start, count * page_size, prot, -1); break;
-    case 4: raw(SYS_mprotect, start, count * page_size, prot); return;
+    case 1:
+        bad = mprotect((void *)start, count * page_size, prot);
+        break;
+    case 2:
+        bad = (int)syscall(SYS_mprotect, start, count * page_size, prot);
+        break;
+    case 3:
+        bad = pkey_mprotect((void *)start, count * page_size, prot, -1);
+        break;
+    case 4:
+        raw(SYS_mprotect, start, count * page_size, prot);
+        return;
     }
     if (bad == 0)
         for (uint64_t i = 0; i < count; i++)
@@ -1059,7 +1249,8 @@ static void op_unmap(struct worker *w)
         return;
     }
     uint64_t first = chance(w, 60) ? 0 : pick(w, (unsigned)r->pages);
-    uint64_t count = first == 0 && chance(w, 70) ? r->pages : 1 + pick(w, (unsigned)(r->pages - first));
+    uint64_t count =
+        first == 0 && chance(w, 70) ? r->pages : 1 + pick(w, (unsigned)(r->pages - first));
     uint64_t start = r->start + first * page_size, after = r->pages - first - count;
     bool raw_call = with_raw && chance(w, 10);
 
@@ -1159,7 +1350,8 @@ static void op_shm(struct worker *w)
         shmctl(id, IPC_RMID, NULL);
         return;
     }
-    void *got = shmat(id, (void *)start, (chance(w, 30) ? SHM_RDONLY : 0) | (fixed ? SHM_REMAP : 0));
+    void *got =
+        shmat(id, (void *)start, (chance(w, 30) ? SHM_RDONLY : 0) | (fixed ? SHM_REMAP : 0));
     shmctl(id, IPC_RMID, NULL);
     tell(w, "shmat at %p, %lu pages", got, count);
     if (got == (void *)-1)
@@ -1201,7 +1393,8 @@ static void child_work(struct worker *w, unsigned what, bool own_memory)
     (void)!dup(2);
     if (own_memory) {
         munmap((void *)w->arena, ARENA_PAGES * page_size);
-        mmap((void *)w->arena, 4 * page_size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+        mmap((void *)w->arena, 4 * page_size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+             -1, 0);
         if (w->range_count)
             munmap((void *)w->ranges[0].start, w->ranges[0].pages * page_size);
     }
@@ -1274,8 +1467,8 @@ static void op_child(struct worker *w)
         }
         break;
     case 3:
-        pid = clone(clone_child, stacks[w->index] + sizeof stacks[0], CLONE_VM | CLONE_VFORK | SIGCHLD,
-                    &work);
+        pid = clone(clone_child, stacks[w->index] + sizeof stacks[0],
+                    CLONE_VM | CLONE_VFORK | SIGCHLD, &work);
         break;
     case 4:
         pid = clone(clone_child, stacks[w->index] + sizeof stacks[0], SIGCHLD, &work);
@@ -1301,7 +1494,9 @@ static void op_child(struct worker *w)
         hold(w, master, FD_KNOWN);
         break;
     }
-    case 7: pid = vfork_once(w, what); break;
+    case 7:
+        pid = vfork_once(w, what);
+        break;
     }
     reap(w, pid);
 }
@@ -1488,7 +1683,8 @@ static void check_fds(const struct ledger_view *view)
             wrong("descriptor %d is in the ledger (state %u kind %u) but closed, %s", fd,
                   record->state & 7, record->kind, by(fd_last[fd]));
         else if (held && checkpoints % 8 == 0) {
-            if (fd_facts[fd] == FD_KNOWN && !kind_fits(record->kind, fd_target(fd, target, sizeof target)))
+            if (fd_facts[fd] == FD_KNOWN &&
+                !kind_fits(record->kind, fd_target(fd, target, sizeof target)))
                 wrong("descriptor %d is %s, the ledger says kind %u, %s", fd, target, record->kind,
                       by(fd_last[fd]));
             if (record->stack == 0 && !(record->flags & LEDGER_INHERITED) &&
@@ -1582,8 +1778,7 @@ static void check_maps(const struct ledger_view *view)
         if (m == NULL)
             wrong("%#lx is mapped but not in the ledger, %s", at, by(pages[i].last));
         else if (!(fact & PAGE_PROT_QUESTION) &&
-                 !(m->flags & (LEDGER_UNSURE | LEDGER_UNSURE_PROT)) &&
-                 (m->prot & 7u) != vma->prot)
+                 !(m->flags & (LEDGER_UNSURE | LEDGER_UNSURE_PROT)) && (m->prot & 7u) != vma->prot)
             wrong("%#lx has protection %u, the ledger says %u, %s", at, vma->prot, m->prot,
                   by(pages[i].last));
     }
@@ -1741,7 +1936,8 @@ int main(int argc, char **argv)
                 thread_count, (unsigned long)every, with_raw, with_forks);
         _exit(1);
     }
-    printf("truth: %lu operations on %u threads, %lu checkpoints, seed %lu, at most %u unsure: all true\n",
+    printf("truth: %lu operations on %u threads, %lu checkpoints, seed %lu, at most %u unsure: all "
+           "true\n",
            (unsigned long)done, thread_count, (unsigned long)checkpoints, (unsigned long)seed,
            unsure_most);
     return 0;
