@@ -35,14 +35,9 @@ static void count_taken(struct ledger *ledger, uint32_t index)
 static void count_released(struct ledger *ledger, uint32_t index, uint32_t by)
 {
     struct ledger_stack *stack = index ? ledger_stack(ledger, index) : NULL;
-    if (!stack) {
-        return;
-    }
-    __atomic_sub_fetch(&stack->fds_live, 1, __ATOMIC_RELAXED);
-    __atomic_add_fetch(&stack->released, 1, __ATOMIC_RELAXED);
-    if (by && stack->released_by[0] != by) {
-        stack->released_by[1] = stack->released_by[0];
-        stack->released_by[0] = by;
+    if (stack) {
+        __atomic_sub_fetch(&stack->fds_live, 1, __ATOMIC_RELAXED);
+        ledger_stack_released(stack, by);
     }
 }
 

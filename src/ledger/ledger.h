@@ -207,6 +207,9 @@ uint32_t ledger_stack_intern(struct ledger *ledger, struct ledger_actor *actor,
                              const uint64_t *frames, unsigned count, unsigned flags,
                              uint32_t generation);
 
+/* Something that this stack took was released, by stack `by` (0: unseen). */
+void ledger_stack_released(struct ledger_stack *stack, uint32_t by);
+
 /* --- descriptors.c --- */
 
 struct ledger_fd_event {

@@ -106,19 +106,6 @@ static bool add(struct ledger *ledger, struct ledger_actor *actor, uint32_t reco
     return true;
 }
 
-static void count_release(struct ledger *ledger, uint32_t index, uint32_t by)
-{
-    struct ledger_stack *stack = index ? ledger_stack(ledger, index) : NULL;
-    if (!stack) {
-        return;
-    }
-    __atomic_add_fetch(&stack->released, 1, __ATOMIC_RELAXED);
-    if (by && stack->released_by[0] != by) {
-        stack->released_by[1] = stack->released_by[0];
-        stack->released_by[0] = by;
-    }
-}
-
 /* Takes an indexed record out; `position` and all others are stale then. */
 static void drop(struct ledger *ledger, struct ledger_position position, uint32_t by)
 {
@@ -126,7 +113,9 @@ static void drop(struct ledger *ledger, struct ledger_position position, uint32_
     struct ledger_mapping *mapping = mapping_at(ledger, record);
     estimate(ledger, joins(ledger, position) - 1);
     count(ledger, mapping->stack, -1, -size_of(mapping));
-    count_release(ledger, mapping->stack, by);
+    if (mapping->stack) {
+        ledger_stack_released(ledger_stack(ledger, mapping->stack), by);
+    }
     ledger_index_remove(ledger, mapping->start);
     free_record(ledger, record);
 }

@@ -114,3 +114,13 @@ uint32_t ledger_stack_intern(struct ledger *ledger, struct ledger_actor *actor,
         }
     }
 }
+
+void ledger_stack_released(struct ledger_stack *stack, uint32_t by)
+{
+    __atomic_add_fetch(&stack->released, 1, __ATOMIC_RELAXED);
+    /* The last two that differ: threads may mix them up, but each was one. */
+    if (by && __atomic_load_n(&stack->released_by[0], __ATOMIC_RELAXED) != by) {
+        uint32_t last = __atomic_exchange_n(&stack->released_by[0], by, __ATOMIC_RELAXED);
+        __atomic_store_n(&stack->released_by[1], last, __ATOMIC_RELAXED);
+    }
+}

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <uthash.h>
 
+#include "ledger/kinds.h"
 #include "report/report.h"
 #include "report/verify.h"
 
@@ -39,39 +40,6 @@ const char *report_resource_name(enum report_resource resource)
 /* --- what things are called ---------------------------------------------------------------------
  */
 
-static const char *const kind_names[LEDGER_FD_KINDS] = {
-    [LEDGER_FD_UNKNOWN] = "descriptor",
-    [LEDGER_FD_FILE] = "file",
-    [LEDGER_FD_DIRECTORY] = "directory",
-    [LEDGER_FD_MEMFD] = "memfd",
-    [LEDGER_FD_SECRETMEM] = "secretmem",
-    [LEDGER_FD_PIPE] = "pipe",
-    [LEDGER_FD_SOCKET] = "socket",
-    [LEDGER_FD_EVENTFD] = "eventfd",
-    [LEDGER_FD_EPOLL] = "epoll",
-    [LEDGER_FD_TIMERFD] = "timerfd",
-    [LEDGER_FD_SIGNALFD] = "signalfd",
-    [LEDGER_FD_INOTIFY] = "inotify",
-    [LEDGER_FD_FANOTIFY] = "fanotify",
-    [LEDGER_FD_PIDFD] = "pidfd",
-    [LEDGER_FD_RECEIVED] = "received descriptor",
-    [LEDGER_FD_SHM] = "shared memory object",
-    [LEDGER_FD_MQUEUE] = "message queue",
-    [LEDGER_FD_PTY] = "terminal",
-    [LEDGER_FD_MOUNT] = "mount",
-    [LEDGER_FD_IO_URING] = "io_uring",
-    [LEDGER_FD_USERFAULTFD] = "userfaultfd",
-    [LEDGER_FD_PERF] = "perf event",
-    [LEDGER_FD_BPF] = "bpf",
-    [LEDGER_FD_SECCOMP] = "seccomp listener",
-    [LEDGER_FD_IOCTL] = "descriptor from an ioctl",
-    [LEDGER_FD_KVM_VM] = "kvm-vm",
-    [LEDGER_FD_KVM_VCPU] = "kvm-vcpu",
-    [LEDGER_FD_KVM_DEVICE] = "kvm-device",
-    [LEDGER_FD_LANDLOCK] = "landlock ruleset",
-    [LEDGER_FD_DUP] = "duplicate",
-};
-
 /* The kernel's name less what differs between things that are alike: inode numbers, process ids.
  * Of plain files only that they are: each has a path of its own. */
 static const char *name_what(struct arena *arena, const char *name)
@@ -82,7 +50,7 @@ static const char *name_what(struct arena *arena, const char *name)
     if (kind == LEDGER_FD_MEMFD)
         return name + 1;
     if (kind != LEDGER_FD_UNKNOWN)
-        return kind_names[kind];
+        return ledger_fd_kind_names[kind];
     if (strncmp(name, "anon_inode:", 11) == 0) {
         name += 11;
         name += name[0] == '[';
@@ -110,7 +78,7 @@ static const char *name_what(struct arena *arena, const char *name)
         }
         return what;
     }
-    return kind_names[LEDGER_FD_FILE];
+    return ledger_fd_kind_names[LEDGER_FD_FILE];
 }
 
 static const char *fd_what(struct arena *arena, const struct verify_held *held)
@@ -121,7 +89,7 @@ static const char *fd_what(struct arena *arena, const struct verify_held *held)
         (kind == LEDGER_FD_UNKNOWN || kind == LEDGER_FD_RECEIVED || kind == LEDGER_FD_IOCTL ||
          kind == LEDGER_FD_DUP || (held->fd->flags & LEDGER_ADOPTED)))
         return name_what(arena, held->name);
-    return kind_names[kind];
+    return ledger_fd_kind_names[kind];
 }
 
 static const char *mapping_what(struct arena *arena, const struct verify_held *held)

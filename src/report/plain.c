@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 
+#include "ledger/kinds.h"
 #include "preload/raw.h"
 
 #define GROUPS_MAX 100u
@@ -25,39 +26,6 @@ struct tally {
 struct line {
     char text[1024];
     size_t used;
-};
-
-static const char *const kind_names[LEDGER_FD_KINDS] = {
-    [LEDGER_FD_UNKNOWN] = "descriptor",
-    [LEDGER_FD_FILE] = "file",
-    [LEDGER_FD_DIRECTORY] = "directory",
-    [LEDGER_FD_MEMFD] = "memfd",
-    [LEDGER_FD_SECRETMEM] = "secretmem",
-    [LEDGER_FD_PIPE] = "pipe",
-    [LEDGER_FD_SOCKET] = "socket",
-    [LEDGER_FD_EVENTFD] = "eventfd",
-    [LEDGER_FD_EPOLL] = "epoll",
-    [LEDGER_FD_TIMERFD] = "timerfd",
-    [LEDGER_FD_SIGNALFD] = "signalfd",
-    [LEDGER_FD_INOTIFY] = "inotify",
-    [LEDGER_FD_FANOTIFY] = "fanotify",
-    [LEDGER_FD_PIDFD] = "pidfd",
-    [LEDGER_FD_RECEIVED] = "received",
-    [LEDGER_FD_SHM] = "shm",
-    [LEDGER_FD_MQUEUE] = "mqueue",
-    [LEDGER_FD_PTY] = "pty",
-    [LEDGER_FD_MOUNT] = "mount",
-    [LEDGER_FD_IO_URING] = "io_uring",
-    [LEDGER_FD_USERFAULTFD] = "userfaultfd",
-    [LEDGER_FD_PERF] = "perf",
-    [LEDGER_FD_BPF] = "bpf",
-    [LEDGER_FD_SECCOMP] = "seccomp listener",
-    [LEDGER_FD_IOCTL] = "from ioctl",
-    [LEDGER_FD_KVM_VM] = "kvm vm",
-    [LEDGER_FD_KVM_VCPU] = "kvm vcpu",
-    [LEDGER_FD_KVM_DEVICE] = "kvm device",
-    [LEDGER_FD_LANDLOCK] = "landlock",
-    [LEDGER_FD_DUP] = "dup",
 };
 
 static void put(struct line *line, const char *text)
@@ -194,7 +162,7 @@ static void put_amount(struct line *line, const struct tally *tally, bool kind)
         put(line, tally->fds == 1 ? " descriptor" : " descriptors");
         if (kind && tally->kind) {
             put(line, " (");
-            put(line, kind_names[tally->kind]);
+            put(line, ledger_fd_kind_names[tally->kind]);
             put(line, ")");
         }
     }
