@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <linux/mman.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -32,8 +33,13 @@
 #define OLD_KERNEL_FILE_CHUNKS 16u
 
 /* Where nobody else maps: between the heap of a position-independent program and the top-down
- * area, clear of the sanitizers' regions. A wish: where it cannot be had the kernel chooses. */
+ * area, in the one part of that which all sanitizers leave to programs (ThreadSanitizer ends a
+ * program that has a mapping elsewhere). A wish: where it cannot be had the kernel chooses. */
+#if defined(__x86_64__)
+#define WINDOW UINT64_C(0x7e8000000000)
+#else
 #define WINDOW UINT64_C(0x680000000000)
+#endif
 #define WINDOW_LEDGER_SIZE (UINT64_C(8) << 30) /* room for LEDGER_MAX_CHUNKS; then the arena */
 
 struct memory {
@@ -185,6 +191,15 @@ static uint32_t lengthen(int fd)
     return (uint32_t)((size - LEDGER_BASE_SIZE) / LEDGER_CHUNK_SIZE);
 }
 
+/* Another file may have come to the place of a ledger that is gone: nothing of it is ours to write
+ * to. (Where the command ended and its number is somebody else's, say, and the program execs.) */
+static bool is_ledger(int fd)
+{
+    char magic[sizeof(((struct ledger_header *)NULL)->magic)];
+    return raw_syscall4(SYS_pread64, fd, magic, sizeof(magic), 0) == (long)sizeof(magic) &&
+           memcmp(magic, LEDGER_MAGIC, sizeof(magic)) == 0;
+}
+
 static bool kernel_populates(void *base)
 {
     return raw_syscall3(SYS_madvise, base, 4096, MADV_POPULATE_WRITE) != -EINVAL;
@@ -200,7 +215,7 @@ static void *map_file(int fd, bool created, const char **problem)
         return NULL;
     }
     if (raw_failed(raw_syscall2(SYS_fstat, fd, &status)) || !S_ISREG(status.st_mode) ||
-        status.st_size < (off_t)LEDGER_BASE_SIZE) {
+        status.st_size < (off_t)LEDGER_BASE_SIZE || (!created && !is_ledger(fd))) {
         *problem = "is not a ledger";
         return NULL;
     }
@@ -251,7 +266,7 @@ void *shim_memory_open(const char *path, enum shim_ledger_place place, const cha
     memory.backing.arena = arena;
     memory.shared = place != SHIM_LEDGER_ANONYMOUS;
     memory.pieces = 0;
-    memory.window = WINDOW + ((shim.main_stack_top >> 12 & 0xffff) << 24) + WINDOW_LEDGER_SIZE;
+    memory.window = WINDOW + ((shim.main_stack_top >> 12 & 0x3fff) << 24) + WINDOW_LEDGER_SIZE;
     void *base;
     if (memory.shared) {
         base = open_file(path, place, problem);

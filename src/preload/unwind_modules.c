@@ -11,9 +11,10 @@
  * Nothing here waits: the table's one writer is who gets its try-lock; who does not, uses what is
  * sure, or does without.
  */
-#include "ledger/format.h"
 #include "unwind_modules.h"
+#include "ledger/format.h"
 
+#include <dlfcn.h>
 #include <elf.h>
 #include <link.h>
 #include <stdatomic.h>
@@ -739,10 +740,16 @@ static int module_of_start(struct dl_phdr_info *info, size_t size, void *unused)
     return 0;
 }
 
+typedef int iterate_modules(int (*)(struct dl_phdr_info *, size_t, void *), void *);
+
 void unwind_modules_init(void)
 {
     executable_find();
     loader_find();
     vdso_find();
-    (void)dl_iterate_phdr(module_of_start, NULL);
+    /* The loader's own: a sanitizer's runtime in the program has one, too, and is not started. */
+    iterate_modules *iterate = (iterate_modules *)dlsym(RTLD_NEXT, "dl_iterate_phdr");
+    if (iterate) {
+        (void)iterate(module_of_start, NULL);
+    }
 }
