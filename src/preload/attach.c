@@ -524,7 +524,7 @@ static __attribute__((constructor)) void attach(int argc, char **argv, char **en
 
 static __attribute__((destructor)) void detach(void)
 {
-    if (shim_watching()) {
+    if (shim_watching_process()) {
         shim_finish(0);
     }
 }
@@ -532,6 +532,9 @@ static __attribute__((destructor)) void detach(void)
 void shim_follow_child(void)
 {
     if (!follows() || *shim.attached || !shim.ledger.header) {
+        return;
+    }
+    if (shim.filter_seen) { /* the child may have the filter: nothing here is sure to be allowed */
         return;
     }
     /* The parent's ledger did not come along: nothing of it may be read. */

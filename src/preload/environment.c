@@ -213,7 +213,7 @@ static void remember_exec(const char *path)
 struct shim_exec shim_exec_begin(const char *path, char *const *environment)
 {
     struct shim_exec exec = {.environment = environment};
-    if (!shim_watching() || FAULT(exec_forgets)) {
+    if (!shim_watching_process() || FAULT(exec_forgets)) {
         return exec;
     }
     size_t count = 0;

@@ -82,6 +82,13 @@ static inline bool shim_watching(void)
     return likely(shim.vm_children == 0) || shim_is_this_process();
 }
 
+/* Whether this is the watched process, whatever table of descriptors the thread has: its end and
+ * its execs are the process's. */
+static inline bool shim_watching_process(void)
+{
+    return *shim.attached != 0 && (likely(shim.vm_children == 0) || shim_is_this_process());
+}
+
 /* The calling thread, made known to the shim. */
 struct ledger_actor *shim_actor(void);
 

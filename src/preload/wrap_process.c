@@ -158,7 +158,7 @@ EXPORT int sigaltstack(const stack_t *stack, stack_t *old)
 /* _exit.2 */
 static _Noreturn void ended(int status)
 {
-    if (shim_watching()) {
+    if (shim_watching_process()) {
         shim_finish(status);
     }
     for (;;) {

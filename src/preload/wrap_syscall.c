@@ -8,6 +8,7 @@
 #include <linux/sched.h>
 #include <stddef.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 
 #include "calls.h"
@@ -211,6 +212,11 @@ static __attribute__((noinline)) long dispatch(const struct unwind_start *here, 
         return bpf_takes(a[1]) ? shim_took(here, (int)made(a), LEDGER_FD_BPF, true) : made(a);
     case SYS_seccomp:
         return seccomp_made(here, a);
+    case SYS_prctl:
+        if (a[1] == PR_SET_SECCOMP) {
+            shim_before_filter(false);
+        }
+        return made(a);
     case SYS_ioctl:
         return ioctl_made(here, a);
     case SYS_mmap:
@@ -242,7 +248,9 @@ static __attribute__((noinline)) long dispatch(const struct unwind_start *here, 
         return result;
     }
     case SYS_exit_group:
-        shim_finish((int)a[1]);
+        if (shim_watching_process()) {
+            shim_finish((int)a[1]);
+        }
         return made(a);
     default:
         return took(here, find_taker(a[0]), a);
@@ -264,6 +272,7 @@ static bool matters(long number)
     case SYS_signalfd4:
     case SYS_bpf:
     case SYS_seccomp:
+    case SYS_prctl:
     case SYS_ioctl:
     case SYS_mmap:
     case SYS_munmap:
