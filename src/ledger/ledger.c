@@ -19,7 +19,7 @@ static bool start_writer(struct ledger *ledger, void *base, struct ledger_backin
     ledger->header = base;
     ledger->backing = backing;
     ledger->stack_bucket = backing->arena(backing, LEDGER_STACK_BUCKETS * sizeof(uint32_t));
-    ledger->queue = backing->arena(backing, LEDGER_QUEUE_EVENTS * sizeof(struct ledger_map_event));
+    ledger->queue = backing->arena(backing, LEDGER_QUEUE_EVENTS * sizeof(struct ledger_queue_slot));
     if (!ledger->stack_bucket || !ledger->queue) {
         ledger->header = NULL;
         return false;
@@ -179,7 +179,8 @@ void *ledger_make(struct ledger *ledger, struct ledger_actor *actor, enum ledger
         }
         record = ledger_at(ledger, table, index);
     }
-    if (__builtin_expect(index >= ledger->header->used[table], 0)) {
+    uint64_t used = __atomic_load_n(&ledger->header->used[table], __ATOMIC_RELAXED);
+    if (__builtin_expect(index >= used, 0)) {
         raise_used(ledger, table, (uint64_t)index + 1);
     }
     return record;

@@ -85,12 +85,19 @@ struct ledger_map_event {
     uint32_t owner;
     uint32_t tid;
     uint32_t detail;
-    uint32_t next; /* in the queue; the ledger's own */
     uint16_t flags;
     uint8_t op; /* enum ledger_map_op */
     uint8_t prot;
     bool keep_old; /* MOVE: MREMAP_DONTUNMAP; INSERT: only where nothing is recorded */
     bool fixed;    /* INSERT: over whatever was there, by the program's wish */
+};
+
+/* A place in the queue. A thread that takes places from a list may still look at `next` of one
+ * that another has just taken, and drops what it saw: only that word is shared, and only by
+ * atomic accesses. */
+struct ledger_queue_slot {
+    struct ledger_map_event event;
+    uint32_t next;
 };
 
 /* What may happen while one update is interrupted or its thread is off the processor. Touched only
@@ -111,7 +118,7 @@ struct ledger {
     struct ledger_actor *lock;
     uint64_t queued; /* events that wait: tagged index of the newest + 1 */
     uint64_t unused; /* free events: tagged index + 1 */
-    struct ledger_map_event *queue;
+    struct ledger_queue_slot *queue;
     uint32_t fresh; /* slots of it ever used */
     /* Where lost events may have changed something; the low bound is kept inverted. */
     uint32_t lost;

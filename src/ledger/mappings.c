@@ -199,8 +199,12 @@ static APART void fly_segment(struct ledger *ledger, const struct ledger_map_eve
             continue;
         }
         if (!ticket) {
+            uint64_t whole = event->start + (uint64_t)mapping->detail * 4096;
+            if (mapping->start >= whole) { /* too far up to be a piece of this attachment */
+                continue;
+            }
             ticket = mapping->ticket;
-            end = event->start + (uint64_t)mapping->detail * 4096;
+            end = whole;
         }
         if (mapping->ticket < event->ticket) {
             mapping->flight = (uint32_t)event->ticket;
@@ -326,6 +330,9 @@ static bool displace(struct ledger *ledger, struct ledger_actor *actor, uint64_t
     for (uint64_t from = start; (mapping = next_within(ledger, &from, end, &position)) != NULL;) {
         if (mapping->ticket > own) {
             return false;
+        }
+        if (event->new_ticket && mapping->ticket == event->new_ticket) {
+            continue; /* moved there by this very event, before it was cut short */
         }
         if (mapping->state == LEDGER_LIVE && !event->fixed) {
             __atomic_add_fetch(&ledger->header->map_releases_unseen, 1, __ATOMIC_RELAXED);
@@ -458,6 +465,10 @@ static void doubt_target(struct ledger *ledger, const struct ledger_map_event *e
 static APART void fill_target(struct ledger *ledger, struct ledger_actor *actor,
                               const struct ledger_map_event *event)
 {
+    uint16_t flags = LEDGER_UNSURE_PROT;
+    if (event->detail) { /* several VMAs, perhaps, and what lay between them */
+        flags |= LEDGER_UNSURE;
+    }
     /* In place, what was not mapped before is not mapped now: a shrink looks at nothing but the
      * end. */
     uint64_t from = event->to_start == event->start ? event->end : event->to_start;
@@ -479,7 +490,7 @@ static APART void fill_target(struct ledger *ledger, struct ledger_actor *actor,
                                         .now_ns = event->now_ns,
                                         .stack = event->stack,
                                         .tid = event->tid,
-                                        .flags = LEDGER_UNSURE | LEDGER_UNSURE_PROT};
+                                        .flags = flags};
         insert(ledger, actor, &rest);
         from = end;
     }
@@ -488,6 +499,10 @@ static APART void fill_target(struct ledger *ledger, struct ledger_actor *actor,
 static APART void move(struct ledger *ledger, struct ledger_actor *actor,
                        const struct ledger_map_event *event)
 {
+    if (event->to_start != event->start && !event->detail) {
+        /* The kernel chose the place, so what is recorded there was released unseen. */
+        displace(ledger, actor, event->to_start, event->to_end, event, UINT64_MAX);
+    }
     struct ledger_position position;
     struct ledger_mapping *mapping;
     for (uint64_t from = event->start;
@@ -543,6 +558,12 @@ static APART void protect(struct ledger *ledger, struct ledger_actor *actor,
     split_at(ledger, actor, event->end);
     for (uint64_t from = event->start;
          (mapping = next_within(ledger, &from, event->end, &position)) != NULL;) {
+        /* While a release is under way, the range may be somebody else's by now, of which no
+         * wrapper knows: what is on its way to another place keeps its protection. */
+        if (mapping->state == LEDGER_IN_FLIGHT) {
+            mapping->flags |= LEDGER_UNSURE_PROT;
+            continue;
+        }
         mapping->prot = event->prot;
         mapping->flags &= (uint16_t)~LEDGER_UNSURE_PROT;
     }
@@ -589,11 +610,21 @@ static void apply(struct ledger *ledger, struct ledger_actor *actor,
 #define HEAD_INDEX(head) ((uint32_t)(head))
 #define HEAD_NEXT(head, index) ((((head) >> 32) + 1) << 32 | (index))
 
+static uint32_t next_of(const struct ledger *ledger, uint32_t index)
+{
+    return __atomic_load_n(&ledger->queue[index - 1].next, __ATOMIC_RELAXED);
+}
+
+static void set_next(struct ledger *ledger, uint32_t index, uint32_t next)
+{
+    __atomic_store_n(&ledger->queue[index - 1].next, next, __ATOMIC_RELAXED);
+}
+
 static void push(struct ledger *ledger, uint64_t *list, uint32_t index)
 {
     uint64_t head = __atomic_load_n(list, __ATOMIC_RELAXED);
     do {
-        ledger->queue[index - 1].next = HEAD_INDEX(head);
+        set_next(ledger, index, HEAD_INDEX(head));
     } while (!__atomic_compare_exchange_n(list, &head, HEAD_NEXT(head, index), false,
                                           __ATOMIC_SEQ_CST, __ATOMIC_RELAXED));
 }
@@ -607,9 +638,8 @@ static uint32_t pop(struct ledger *ledger, uint64_t *list)
         if (index == 0) {
             return 0;
         }
-    } while (!__atomic_compare_exchange_n(list, &head,
-                                          HEAD_NEXT(head, ledger->queue[index - 1].next), false,
-                                          __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
+    } while (!__atomic_compare_exchange_n(list, &head, HEAD_NEXT(head, next_of(ledger, index)),
+                                          false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
     return index;
 }
 
@@ -651,9 +681,7 @@ static void queue_event(struct ledger *ledger, const struct ledger_map_event *ev
         }
         return;
     }
-    uint32_t next = ledger->queue[index - 1].next;
-    ledger->queue[index - 1] = *event;
-    ledger->queue[index - 1].next = next;
+    ledger->queue[index - 1].event = *event;
     push(ledger, &ledger->queued, index);
 }
 
@@ -689,8 +717,8 @@ static void take_queue(struct ledger *ledger)
     }
     uint32_t oldest = 0;
     for (uint32_t index = HEAD_INDEX(head); index;) {
-        uint32_t next = ledger->queue[index - 1].next;
-        ledger->queue[index - 1].next = oldest;
+        uint32_t next = next_of(ledger, index);
+        set_next(ledger, index, oldest);
         oldest = index;
         index = next;
     }
@@ -703,9 +731,9 @@ static void apply_taken(struct ledger *ledger, struct ledger_actor *actor)
 {
     while (ledger->draining) {
         uint32_t index = ledger->draining;
-        apply(ledger, actor, &ledger->queue[index - 1]);
+        apply(ledger, actor, &ledger->queue[index - 1].event);
         __atomic_signal_fence(__ATOMIC_SEQ_CST);
-        ledger->draining = ledger->queue[index - 1].next;
+        ledger->draining = next_of(ledger, index);
         push(ledger, &ledger->unused, index);
     }
 }
@@ -743,6 +771,25 @@ static void unlock(struct ledger *ledger)
     __atomic_store_n(&ledger->lock, NULL, __ATOMIC_SEQ_CST);
 }
 
+/* Whoever queued while the lock was taken relies on its holder, and the holder on this look after
+ * it let go: one of the two always sees the other. A handler that comes between the look and the
+ * end of the mark is seen by the second look. */
+static inline void drain_rest(struct ledger *ledger, struct ledger_actor *actor, ledger_mark frame)
+{
+    while (queued(ledger)) {
+        ledger_set_mark(&actor->locked, frame);
+        bool ours = try_lock(ledger, actor);
+        if (ours) {
+            drain(ledger, actor);
+            unlock(ledger);
+        }
+        ledger_set_mark(&actor->locked, NULL);
+        if (!ours) {
+            break;
+        }
+    }
+}
+
 void ledger_map_submit(struct ledger *ledger, struct ledger_actor *actor,
                        const struct ledger_map_event *event)
 {
@@ -766,21 +813,7 @@ void ledger_map_submit(struct ledger *ledger, struct ledger_actor *actor,
         queue_event(ledger, event);
     }
     ledger_set_mark(&actor->locked, NULL);
-    /* Whoever queued while the lock was taken relies on its holder, and the holder on this look
-     * after it let go: one of the two always sees the other. A handler that comes between the
-     * look and the end of the mark is seen by the second look. */
-    while (queued(ledger)) {
-        ledger_set_mark(&actor->locked, &canary);
-        bool ours = try_lock(ledger, actor);
-        if (ours) {
-            drain(ledger, actor);
-            unlock(ledger);
-        }
-        ledger_set_mark(&actor->locked, NULL);
-        if (!ours) {
-            break;
-        }
-    }
+    drain_rest(ledger, actor, &canary);
 }
 
 void ledger_map_make_ahead(struct ledger *ledger, struct ledger_actor *actor)
@@ -795,6 +828,7 @@ void ledger_map_make_ahead(struct ledger *ledger, struct ledger_actor *actor)
         unlock(ledger);
     }
     ledger_set_mark(&actor->locked, NULL);
+    drain_rest(ledger, actor, &canary);
 }
 
 /* --- after an update that never returned --- */
