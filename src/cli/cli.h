@@ -121,6 +121,7 @@ struct watch {
     struct watched **items;
     size_t count;
     const char *directory; /* of followed processes' ledgers; NULL: none are followed */
+    int lock;              /* on it, while we live: the shim looks */
     int inotify;
     char **pending; /* files in the directory that are not ledgers yet */
     size_t pending_count;

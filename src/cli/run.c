@@ -5,6 +5,7 @@
  * The program gets what the user's shell would have given it: the same descriptors, the same
  * signal dispositions and mask. What can be wrong is found before it is started.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -202,14 +203,23 @@ static bool make_directory(struct run *run)
     return true;
 }
 
+static void remove_ledgers(const char *path)
+{
+    DIR *directory = opendir(path);
+    struct dirent *entry;
+
+    while (directory && (entry = readdir(directory)))
+        if (strlen(entry->d_name) > 7 &&
+            strcmp(entry->d_name + strlen(entry->d_name) - 7, ".ledger") == 0)
+            (void)unlinkat(dirfd(directory), entry->d_name, 0);
+    if (directory)
+        closedir(directory);
+}
+
 static void remove_directory(struct run *run)
 {
     for (unsigned tries = 0; run->directory && tries < 10; tries++) {
-        cleanup_free char *command = NULL;
-
-        for (size_t i = 0; i < run->watch.count; i++)
-            if (run->watch.items[i]->path)
-                (void)unlink(run->watch.items[i]->path);
+        remove_ledgers(run->directory);
         if (rmdir(run->directory) == 0 || errno != ENOTEMPTY)
             break;
         /* A child that outlives its parent was just starting. */
@@ -459,7 +469,7 @@ static int run_program(struct run *run)
 
 int run_main(int argc, char **argv)
 {
-    struct run run = {.save_fd = -1, .output.fd = -1, .watch.inotify = -1};
+    struct run run = {.save_fd = -1, .output.fd = -1, .watch.inotify = -1, .watch.lock = -1};
     int status = CLI_USAGE;
 
     if (!arguments_read(&run.arguments, "run", keys, argc, argv)) {

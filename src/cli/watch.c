@@ -15,6 +15,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -338,6 +339,9 @@ static void scan_directory(struct watch *watch)
 bool watch_follow(struct watch *watch, const char *directory, struct failure *failure)
 {
     watch->directory = directory;
+    watch->lock = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (watch->lock < 0 || flock(watch->lock, LOCK_EX | LOCK_NB) != 0)
+        return failure_set(failure, "--follow: %s: %s", directory, strerror(errno));
     watch->inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
     if (watch->inotify < 0 ||
         inotify_add_watch(watch->inotify, directory, IN_CREATE | IN_MODIFY | IN_MOVED_TO) < 0)
@@ -491,5 +495,7 @@ void watch_free(struct watch *watch)
     free(watch->pending);
     if (watch->directory && watch->inotify >= 0)
         close(watch->inotify);
+    if (watch->directory && watch->lock >= 0)
+        close(watch->lock);
     *watch = (struct watch){0};
 }

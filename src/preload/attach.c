@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -331,10 +332,10 @@ static bool open_ledger(const char *path, enum shim_ledger_place place)
     const char *problem = NULL;
     void *base = shim_memory_open(path, place, &problem);
     if (!base) {
-        warn("the ledger ", path ? path : "", " ");
-        warn(problem, "",
-             place == SHIM_LEDGER_ATTACHED ? "; nothing is recorded"
-                                           : "; it is kept in memory instead");
+        say((const char *[]){"boxledger: warning: the ledger ", path ? path : "", " ", problem,
+                             place == SHIM_LEDGER_ATTACHED ? "; nothing is recorded"
+                                                           : "; it is kept in memory instead",
+                             NULL});
         return place != SHIM_LEDGER_ATTACHED && path && open_ledger(NULL, SHIM_LEDGER_ANONYMOUS);
     }
     struct ledger_header *header = base;
@@ -438,6 +439,27 @@ static bool followed_by_name(const char *name)
     return options_match(shim.options.follow, base, text_length(base));
 }
 
+/* Whether the command that follows has ended, and with it whoever would read and remove the ledgers
+ * of processes to come: it holds a lock on their directory as long as it lives. (Its number says
+ * nothing in another pid namespace.) */
+static bool command_is_gone(void)
+{
+    if (!shim.options.command_pid) {
+        return false;
+    }
+    ledger_path[0] = 0;
+    add_text(ledger_path, shim.options.follow_dir.text, shim.options.follow_dir.length);
+    long fd =
+        raw_syscall4(SYS_openat, AT_FDCWD, ledger_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    ledger_path[0] = 0;
+    if (raw_failed(fd)) {
+        return fd == -ENOENT;
+    }
+    bool gone = raw_syscall2(SYS_flock, fd, LOCK_SH | LOCK_NB) == 0;
+    raw_syscall1(SYS_close, fd);
+    return gone;
+}
+
 static bool follows(void)
 {
     return options_given(&shim.options, OPTIONS_KEY_follow) && shim.options.follow_dir.length > 0;
@@ -447,6 +469,9 @@ static bool follows(void)
 static enum shim_ledger_place choose_ledger(char **argv)
 {
     const struct options_text *text = NULL;
+    if (follows() && command_is_gone()) {
+        return SHIM_LEDGER_CREATED; /* but none */
+    }
     if (options_given(&shim.options, OPTIONS_KEY_attach)) {
         text = &shim.options.attach;
     } else if (follows()) {
@@ -535,6 +560,9 @@ void shim_follow_child(void)
         return;
     }
     if (shim.filter_seen) { /* the child may have the filter: nothing here is sure to be allowed */
+        return;
+    }
+    if (command_is_gone()) {
         return;
     }
     /* The parent's ledger did not come along: nothing of it may be read. */
