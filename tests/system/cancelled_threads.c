@@ -96,14 +96,21 @@ int main(int argc, char **argv)
         for (intptr_t which = 0; which < 9; which++)
             cancel_one(waits, which, "call");
     expect_exact("after threads were cancelled as they waited");
+    int stayed = 0;
     for (int round = 0; round < rounds / 4; round++) {
         int fd = dup(2);
         cancel_one(on_the_way, fd, "close");
-        check(fcntl(fd, F_GETFD) != -1, "a cancelled close closed");
-        check(is_recorded(fd), "a descriptor whose close was cancelled left the ledger");
-        close(fd);
+        /* On a busy machine the thread may be through with it before the cancellation comes. */
+        bool open_still = fcntl(fd, F_GETFD) != -1;
+        stayed += open_still;
+        check(system_ledger == NULL || is_recorded(fd) == open_still,
+              "a descriptor whose close was cancelled is %s, in the ledger it is not",
+              open_still ? "open" : "closed");
+        if (open_still)
+            close(fd);
         cancel_one(on_the_way, -1, "open");
     }
+    check(stayed > 0, "no close was cancelled in %d rounds", rounds / 4);
     expect_exact("after threads were cancelled on their way");
     workload();
     int fd = dup(2);
