@@ -47,17 +47,39 @@ int main(int argc, char **argv)
     if (system_end())
         return 1;
     switch (image) {
-    case 0: execv(self, next); break;
-    case 1: execve(self, next, environ); break;
-    case 2: execl(self, argv[0], argv[1], number, keep, NULL); break;
-    case 3: execvp(self, next); break;
-    case 4: fexecve(open(self, O_RDONLY | O_CLOEXEC), next, environ); break;
-    case 5: execve(self, next, (char *[]){(char *)"ONLY=this", NULL}); break;
-    case 6: execle(self, argv[0], argv[1], number, keep, NULL, environ); break;
-    case 7: execveat(AT_FDCWD, self, next, environ, 0); break;
-    case 8: syscall(SYS_execve, self, next, environ); break;
-    case 9: execvpe(self, next, environ); break;
-    default: printf("images %d\n", image + 1); return 0;
+    case 0:
+        execv(self, next);
+        break;
+    case 1:
+        execve(self, next, environ);
+        break;
+    case 2:
+        execl(self, argv[0], argv[1], number, keep, NULL);
+        break;
+    case 3:
+        execvp(self, next);
+        break;
+    case 4:
+        fexecve(open(self, O_RDONLY | O_CLOEXEC), next, environ);
+        break;
+    case 5:
+        execve(self, next, (char *[]){(char *)"ONLY=this", NULL});
+        break;
+    case 6:
+        execle(self, argv[0], argv[1], number, keep, NULL, environ);
+        break;
+    case 7:
+        execveat(AT_FDCWD, self, next, environ, 0);
+        break;
+    case 8:
+        syscall(SYS_execve, self, next, environ);
+        break;
+    case 9:
+        execvpe(self, next, environ);
+        break;
+    default:
+        printf("images %d\n", image + 1);
+        return 0;
     }
     return 2;
 }

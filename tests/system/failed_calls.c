@@ -59,23 +59,26 @@ static void filters(void)
 
 static void ranges(void)
 {
-    char *base = mmap((void *)0x310000000000, 64 * PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-                      0);
+    char *base =
+        mmap((void *)0x310000000000, 64 * PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     int fd = open("/proc/self/exe", O_RDONLY), memory = memfd_create("sealed", 0);
 
     check(munmap(base + 1, PAGE) == -1, "unaligned");
     check(munmap(base, 0) == -1, "empty");
     expect_recorded(base, 64 * PAGE, true, "after refused munmaps");
     check(mmap(base, PAGE, PROT_READ, MAP_PRIVATE | MAP_FIXED, 9999, 0) == MAP_FAILED, "EBADF");
-    check(mmap(base + PAGE, PAGE, PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED, "EACCES");
-    check(mmap(base + 1, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED,
+    check(mmap(base + PAGE, PAGE, PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED,
+          "EACCES");
+    check(mmap(base + 1, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
+              MAP_FAILED,
           "EINVAL");
     check(mmap(base, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) ==
               MAP_FAILED,
           "EEXIST");
     int pipes[2];
     check(pipe(pipes) == 0, "no pipe");
-    check(mmap(base + 2 * PAGE, PAGE, PROT_READ, MAP_PRIVATE | MAP_FIXED, pipes[0], 0) == MAP_FAILED,
+    check(mmap(base + 2 * PAGE, PAGE, PROT_READ, MAP_PRIVATE | MAP_FIXED, pipes[0], 0) ==
+              MAP_FAILED,
           "ENODEV");
     expect_exact("after refused fixed maps");
     struct rlimit space, none;
@@ -83,11 +86,11 @@ static void ranges(void)
     none = space;
     none.rlim_cur = 1 << 20;
     setrlimit(RLIMIT_AS, &none);
-    check(mmap(base + 4 * PAGE, 64 * PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
-              MAP_FAILED,
+    check(mmap(base + 4 * PAGE, 64 * PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+               0) == MAP_FAILED,
           "ENOMEM");
-    check(mremap(base + 8 * PAGE, PAGE, 4 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, base + 16 * PAGE) ==
-              MAP_FAILED,
+    check(mremap(base + 8 * PAGE, PAGE, 4 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED,
+                 base + 16 * PAGE) == MAP_FAILED,
           "a remap over the limit");
     setrlimit(RLIMIT_AS, &space);
     expect_exact("after maps refused by RLIMIT_AS");
@@ -95,7 +98,8 @@ static void ranges(void)
     check(mprotect(base + 18 * PAGE, 6 * PAGE, PROT_READ | PROT_WRITE) == -1 && errno == ENOMEM,
           "an mprotect over a hole");
     expect_exact("after an mprotect that was half done");
-    check(mremap(base + 18 * PAGE, 4 * PAGE, 8 * PAGE, MREMAP_MAYMOVE) == MAP_FAILED, "over a hole");
+    check(mremap(base + 18 * PAGE, 4 * PAGE, 8 * PAGE, MREMAP_MAYMOVE) == MAP_FAILED,
+          "over a hole");
     check(mremap(base + 30 * PAGE, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, base + 30 * PAGE) ==
               MAP_FAILED,
           "onto itself");

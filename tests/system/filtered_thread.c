@@ -80,7 +80,8 @@ int main(int argc, char **argv)
         static const struct ledger_mapping *records[200000];
         size_t n = ledger_view_mappings(&view, records, 200000), mine = 0;
         for (size_t i = 0; i < n && i < 200000; i++)
-            if (!(records[i]->flags & LEDGER_INHERITED) && records[i]->end - records[i]->start == PAGE)
+            if (!(records[i]->flags & LEDGER_INHERITED) &&
+                records[i]->end - records[i]->start == PAGE)
                 mine++;
         printf("%zu of %d mappings recorded, %lu missed, incomplete %#x\n", mine, MAPS,
                (unsigned long)view.header->missed_records, view.header->incomplete);

@@ -37,7 +37,8 @@ static void take_many(const char *when)
 {
     unsigned refused = 0;
     for (int i = 0; i < MANY; i++) {
-        maps[i] = mmap(NULL, PAGE, i & 1 ? PROT_READ : PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        maps[i] =
+            mmap(NULL, PAGE, i & 1 ? PROT_READ : PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         refused += maps[i] == MAP_FAILED;
     }
     check(refused == 0, "%s: %u mmaps were refused", when, refused);

@@ -316,8 +316,9 @@ static void processes(void)
     SAY((pid = fork()) == 0 ? execl("/bin/sh", "sh", "-c", "exit 9", NULL)
                             : waitpid(pid, &status, 0) == pid);
     SAY(WEXITSTATUS(status));
-    SAY((pid = vfork()) == 0 ? execle("/bin/sh", "sh", "-c", "exit ${X}1", NULL, (char *[]){(char *)"X=1", NULL})
-                             : waitpid(pid, &status, 0) == pid);
+    SAY((pid = vfork()) == 0
+            ? execle("/bin/sh", "sh", "-c", "exit ${X}1", NULL, (char *[]){(char *)"X=1", NULL})
+            : waitpid(pid, &status, 0) == pid);
     SAY(WEXITSTATUS(status));
     SAY(posix_spawn(&pid, "/bin/true", NULL, NULL, argv, env));
     SAY(waitpid(pid, &status, 0) == pid ? WEXITSTATUS(status) : -1);

@@ -30,26 +30,54 @@ static void one_call(void)
     struct msghdr message = {.msg_iov = &io, .msg_iovlen = 1};
     int two[2];
     switch (which) {
-    case 0: map = mmap(NULL, 2 * PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); break;
-    case 1: mprotect(map, PAGE, PROT_NONE); break;
-    case 2: map = mremap(map, PAGE, PAGE, MREMAP_MAYMOVE); break;
-    case 3: munmap(map, 2 * PAGE); break;
-    case 4: fds[0] = dup(2); break;
-    case 5: fds[1] = open("/dev/null", O_RDONLY); break;
-    case 6: close(fds[0]); break;
-    case 7: close(fds[1]); break;
-    case 8: fds[0] = eventfd(0, 0); break;
-    case 9: close_range((unsigned)fds[0], (unsigned)fds[0], 0); break;
+    case 0:
+        map = mmap(NULL, 2 * PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        break;
+    case 1:
+        mprotect(map, PAGE, PROT_NONE);
+        break;
+    case 2:
+        map = mremap(map, PAGE, PAGE, MREMAP_MAYMOVE);
+        break;
+    case 3:
+        munmap(map, 2 * PAGE);
+        break;
+    case 4:
+        fds[0] = dup(2);
+        break;
+    case 5:
+        fds[1] = open("/dev/null", O_RDONLY);
+        break;
+    case 6:
+        close(fds[0]);
+        break;
+    case 7:
+        close(fds[1]);
+        break;
+    case 8:
+        fds[0] = eventfd(0, 0);
+        break;
+    case 9:
+        close_range((unsigned)fds[0], (unsigned)fds[0], 0);
+        break;
     case 10:
         if (pipe2(two, 0) == 0) {
             fds[0] = two[0];
             fds[1] = two[1];
         }
         break;
-    case 11: dup2(fds[0], fds[1]); break;
-    case 12: recvmsg(fds[0], &message, MSG_DONTWAIT); break;
-    case 13: fcntl(fds[0], F_DUPFD, fds[0]) >= 0 ? close(fds[0]) : 0; break;
-    case 14: syscall(SYS_close, fds[1]); break;
+    case 11:
+        dup2(fds[0], fds[1]);
+        break;
+    case 12:
+        recvmsg(fds[0], &message, MSG_DONTWAIT);
+        break;
+    case 13:
+        fcntl(fds[0], F_DUPFD, fds[0]) >= 0 ? close(fds[0]) : 0;
+        break;
+    case 14:
+        syscall(SYS_close, fds[1]);
+        break;
     }
 }
 #define CALLS 15
@@ -66,7 +94,8 @@ int main(int argc, char **argv)
 {
     system_start(argc, argv, 30);
     size_t frame = getauxval(AT_MINSIGSTKSZ);
-    char *area = mmap(NULL, STACK + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *area =
+        mmap(NULL, STACK + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_ONSTACK};
     sigset_t all;
 

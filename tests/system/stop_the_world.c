@@ -76,8 +76,8 @@ int main(int argc, char **argv)
                 ;
         for (int i = 0; i < 20; i++) {
             fds[i] = i % 2 ? dup(2) : open("/dev/null", O_RDONLY);
-            maps[i] = mmap(NULL, PAGE, i % 2 ? PROT_READ : PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
-                           -1, 0);
+            maps[i] =
+                mmap(NULL, PAGE, i % 2 ? PROT_READ : PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         }
         for (int i = 0; i < 10; i++) {
             close(fds[i]);

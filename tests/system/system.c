@@ -19,7 +19,7 @@
 const char *system_ledger;
 int system_argc;
 char **system_argv;
-static _Atomic unsigned failures; /* of the whole program */
+static _Atomic unsigned failures;             /* of the whole program */
 static const struct ledger_mapping **records; /* room for a look, taken at the start */
 static struct kernel_range *vmas;             /* likewise */
 
@@ -89,7 +89,6 @@ bool check_that(bool good, const char *file, int line, const char *format, ...)
         say("%s:%d: %s\n", file, line, text);
     return false;
 }
-
 
 /* 0: not all of it is mapped; 1: with another protection; 2: as the record says. */
 static int vma_covers(const struct ledger_mapping *m, long vma_count)

@@ -20,7 +20,7 @@
 
 /* Reads the arguments, starts a watchdog that ends a hanging program after `seconds` (0: none). */
 void system_start(int argc, char **argv, unsigned seconds);
-int system_end(void);       /* the exit status: 0 or 1 */
+int system_end(void); /* the exit status: 0 or 1 */
 void system_skip(const char *why) __attribute__((noreturn));
 
 extern const char *system_ledger; /* NULL: bare */
@@ -37,11 +37,11 @@ bool check_that(bool good, const char *file, int line, const char *format, ...)
 /* How the ledger differs from the kernel; what is marked unsure or in flight differs in nothing
  * when `lenient`. Mappings: every record not inherited must be mapped, with its protection. */
 struct system_difference {
-    unsigned fds_missing;  /* open, not in the ledger */
-    unsigned fds_stale;    /* in the ledger, not open */
-    unsigned maps_stale;   /* records whose range is not mapped */
-    unsigned protections;  /* ... is mapped, but not with the protection they say */
-    unsigned fds, maps;    /* in the ledger */
+    unsigned fds_missing; /* open, not in the ledger */
+    unsigned fds_stale;   /* in the ledger, not open */
+    unsigned maps_stale;  /* records whose range is not mapped */
+    unsigned protections; /* ... is mapped, but not with the protection they say */
+    unsigned fds, maps;   /* in the ledger */
     unsigned incomplete;
 };
 struct system_difference system_compare(const char *when, bool quiet, bool lenient);

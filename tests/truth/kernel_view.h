@@ -52,13 +52,13 @@ static inline long inline_syscall(long n, long a, long b, long c, long d, long e
 #define inline3(n, a, b) inline_syscall((n), (long)(a), (long)(b), 0, 0, 0, 0)
 #define inline4(n, a, b, c) inline_syscall((n), (long)(a), (long)(b), (long)(c), 0, 0, 0)
 #define inline5(n, a, b, c, d) inline_syscall((n), (long)(a), (long)(b), (long)(c), (long)(d), 0, 0)
-#define inline6(n, a, b, c, d, e) \
+#define inline6(n, a, b, c, d, e)                                                                  \
     inline_syscall((n), (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), 0)
-#define inline7(n, a, b, c, d, e, f) \
+#define inline7(n, a, b, c, d, e, f)                                                               \
     inline_syscall((n), (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
 /* raw(SYS_close, fd): up to six arguments. */
-#define raw(...) \
-    INLINE_PICK(__VA_ARGS__, inline7, inline6, inline5, inline4, inline3, inline2, inline1) \
+#define raw(...)                                                                                   \
+    INLINE_PICK(__VA_ARGS__, inline7, inline6, inline5, inline4, inline3, inline2, inline1)        \
     (__VA_ARGS__)
 
 struct kernel_range {
