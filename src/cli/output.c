@@ -5,9 +5,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "cli/cli.h"
+
+#define STACK (UINT64_C(8) << 20)
 
 static bool open_file(struct output *output)
 {
@@ -51,6 +54,21 @@ bool output_begin(struct output *output, struct arguments *arguments, FILE *stan
     return !output->path || open_file(output);
 }
 
+/* libdw takes much of it, and the program's limit is not ours. */
+static void allow_stack(void)
+{
+    struct rlimit limit, more;
+
+    if (getrlimit(RLIMIT_STACK, &limit) != 0 || limit.rlim_cur >= STACK)
+        return;
+    more.rlim_cur = STACK;
+    more.rlim_max = limit.rlim_max > STACK ? limit.rlim_max : STACK;
+    if (setrlimit(RLIMIT_STACK, &more) == 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_STACK, &limit);
+}
+
 bool output_add(struct output *output, struct reader *reader, struct kernel_view *view,
                 struct failure *failure)
 {
@@ -58,6 +76,7 @@ bool output_add(struct output *output, struct reader *reader, struct kernel_view
 
     output->reports = base_grow(output->reports, output->count, sizeof *output->reports);
     item = &output->reports[output->count];
+    allow_stack();
     memset(item, 0, sizeof *item);
     item->reader = reader;
     if (view) {

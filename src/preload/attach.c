@@ -341,6 +341,11 @@ static bool open_ledger(const char *path, enum shim_ledger_place place)
     struct ledger_header *header = base;
     shim_memory_backing()->code_since = code_since;
     bool resumes = place == SHIM_LEDGER_ATTACHED && header->process_state != LEDGER_PROCESS_NONE;
+    if (resumes && header->pid != (uint32_t)shim.pid) {
+        /* A child of a process that went on as a static program, which hides nothing of us. */
+        raw_syscall2(SYS_munmap, base, LEDGER_BASE_SIZE);
+        return false;
+    }
     bool started = resumes ? ledger_resume(&shim.ledger, base, shim_memory_backing())
                            : ledger_start(&shim.ledger, base, shim_memory_backing());
     shim.generation_base = header->generation - 1;

@@ -86,6 +86,11 @@ OWN size_t strlen(const char *text)
     return length;
 }
 
+OWN char *strcpy(char *restrict to, const char *restrict from)
+{
+    return memcpy(to, from, strlen(from) + 1);
+}
+
 OWN int strncmp(const char *one, const char *two, size_t size)
 {
     for (size_t i = 0; i < size; i++) {

@@ -171,20 +171,18 @@ void shim_environment_hide(char **environment, const char *attach_to)
 
 /* Where the next image is told about us: its LD_PRELOAD, ours first, or as it was if the program
  * left it alone (an ASan runtime may have to come before us). */
-static size_t put_preload(char *to, const char *theirs)
+static void put_preload(char *to, const char *theirs)
 {
-    to[0] = 0;
     if (kept.preload[0] && strcmp(theirs ? theirs : "", kept.hidden) == 0) {
-        append_text(to, kept.preload);
+        strcpy(to, kept.preload);
     } else {
-        append_text(to, PRELOAD);
-        append_text(to, kept.path);
+        strcpy(to, PRELOAD);
+        strcpy(to + strlen(to), kept.path);
         if (theirs && theirs[strlen(PRELOAD)]) {
-            append_text(to, ":");
-            append_text(to, theirs + strlen(PRELOAD));
+            strcpy(to + strlen(to), ":");
+            strcpy(to + strlen(to), theirs + strlen(PRELOAD));
         }
     }
-    return strlen(to) + 1;
 }
 
 static uint32_t exec_path_slot(void)
@@ -223,7 +221,9 @@ struct shim_exec shim_exec_begin(const char *path, char *const *environment)
             theirs = environment[count];
         }
     }
-    exec.size = ((count + 5) * sizeof(char *) + TEXT_MAX + ~shim.page_mask) & shim.page_mask;
+    size_t pointers = (count + 5) * sizeof(char *);
+    size_t text_max = 2 * TEXT_MAX + (theirs ? strlen(theirs) : 0);
+    exec.size = (pointers + text_max + ~shim.page_mask) & shim.page_mask;
     long copy = raw_syscall6(SYS_mmap, 0, (long)exec.size, PROT_READ | PROT_WRITE,
                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (raw_failed(copy)) {
@@ -231,9 +231,9 @@ struct shim_exec shim_exec_begin(const char *path, char *const *environment)
         return exec;
     }
     exec.copy = (void *)copy;
-    char *text = exec.copy;
+    char **to = exec.copy;
+    char *text = (char *)exec.copy + pointers;
     put_preload(text, theirs);
-    char **to = (char **)(text + TEXT_MAX);
     exec.environment = to;
     for (size_t i = 0; i < count; i++) {
         if (!starts_with(environment[i], PRELOAD) && !starts_with(environment[i], OPTIONS)) {

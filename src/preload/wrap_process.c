@@ -176,12 +176,22 @@ EXPORT _Noreturn void _Exit(int status)
     ended(status);
 }
 
-/* execve.2 and its kin (exec.3) */
+/* execve.2 and its kin (exec.3). What was too much with our two strings may do without: then the
+ * new image goes unwatched. */
+static bool too_much(const struct shim_exec *exec)
+{
+    return exec->copy && errno == E2BIG;
+}
+
 int shim_execve(bool raw, const char *path, char *const *arguments, char *const *environment)
 {
     struct shim_exec exec = shim_exec_begin(path, environment);
     int result = PERFORM(raw, int, execve, (path, arguments, exec.environment),
                          raw_syscall3(SYS_execve, path, arguments, exec.environment));
+    if (too_much(&exec)) {
+        result = PERFORM(raw, int, execve, (path, arguments, environment),
+                         raw_syscall3(SYS_execve, path, arguments, environment));
+    }
     shim_exec_failed(&exec);
     return result;
 }
@@ -192,6 +202,10 @@ int shim_execveat(bool raw, int dir, const char *path, char *const *arguments,
     struct shim_exec exec = shim_exec_begin(path, environment);
     int result = PERFORM(raw, int, execveat, (dir, path, arguments, exec.environment, flags),
                          raw_syscall5(SYS_execveat, dir, path, arguments, exec.environment, flags));
+    if (too_much(&exec)) {
+        result = PERFORM(raw, int, execveat, (dir, path, arguments, environment, flags),
+                         raw_syscall5(SYS_execveat, dir, path, arguments, environment, flags));
+    }
     shim_exec_failed(&exec);
     return result;
 }
@@ -211,6 +225,9 @@ EXPORT int fexecve(int fd, char *const arguments[], char *const environment[])
 {
     struct shim_exec exec = shim_exec_begin("", environment);
     int result = REAL(fexecve)(fd, arguments, exec.environment);
+    if (too_much(&exec)) {
+        result = real.fexecve(fd, arguments, environment);
+    }
     shim_exec_failed(&exec);
     return result;
 }
@@ -224,6 +241,9 @@ EXPORT int execvpe(const char *file, char *const arguments[], char *const enviro
 {
     struct shim_exec exec = shim_exec_begin(file, environment);
     int result = REAL(execvpe)(file, arguments, exec.environment);
+    if (too_much(&exec)) {
+        result = real.execvpe(file, arguments, environment);
+    }
     shim_exec_failed(&exec);
     return result;
 }
