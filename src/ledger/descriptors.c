@@ -23,6 +23,18 @@ static bool swap(uint32_t *word, uint32_t *expected, uint32_t desired)
                                        __ATOMIC_ACQUIRE);
 }
 
+/* Who released a number says so in `detail`, maybe after the next thread was given that number: a
+ * close has two ends. What either of them reads there names a stack, no more; hence relaxed. */
+static uint32_t detail_of(const struct ledger_fd *record)
+{
+    return __atomic_load_n(&record->detail, __ATOMIC_RELAXED);
+}
+
+static void set_detail(struct ledger_fd *record, uint32_t detail)
+{
+    __atomic_store_n(&record->detail, detail, __ATOMIC_RELAXED);
+}
+
 static void count_taken(struct ledger *ledger, uint32_t index)
 {
     struct ledger_stack *stack = index ? ledger_stack(ledger, index) : NULL;
@@ -111,7 +123,7 @@ static void take(struct ledger *ledger, struct ledger_actor *actor, int fd,
     record->stack = event->stack;
     record->owner = event->owner;
     record->tid = actor->tid;
-    record->detail = event->detail;
+    set_detail(record, event->detail);
     record->since_ns = event->now_ns;
     publish(ledger, record, busy);
     *done = true;
@@ -163,7 +175,7 @@ struct ledger_fd_flight ledger_fd_fly(struct ledger *ledger, struct ledger_actor
     for (;;) {
         uint32_t next;
         if (STATE(word) == LEDGER_EMPTY) {
-            flight.released_by = record->detail;
+            flight.released_by = detail_of(record);
             return flight;
         }
         if (STATE(word) == LEDGER_BUSY) {
@@ -175,7 +187,7 @@ struct ledger_fd_flight ledger_fd_fly(struct ledger *ledger, struct ledger_actor
             if (STATE(word) != LEDGER_BUSY) {
                 flight.state = next;
                 flight.taken_by = record->stack;
-                record->detail = stack;
+                set_detail(record, stack);
             }
             return flight;
         }
@@ -188,7 +200,7 @@ void ledger_fd_released(struct ledger *ledger, int fd, struct ledger_fd_flight f
     if (!record) {
         return;
     }
-    uint32_t by = record->detail;
+    uint32_t by = detail_of(record);
     uint32_t word = flight.state;
     uint32_t next = held ? (flight.state & ~7u) | LEDGER_LIVE : (flight.state & ~7u) | LEDGER_EMPTY;
     if (swap(&record->state, &word, next) && !held) {
@@ -254,7 +266,7 @@ void ledger_fd_survived(struct ledger *ledger, int fd)
     struct ledger_fd *record = ledger_at(ledger, LEDGER_FDS, (uint32_t)fd);
     uint32_t word = record ? record->state : 0;
     if (STATE(word) == LEDGER_IN_FLIGHT) {
-        record->detail = 0;
+        set_detail(record, 0);
         swap(&record->state, &word, NEXT(word) | LEDGER_LIVE);
     }
 }

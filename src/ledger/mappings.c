@@ -279,8 +279,9 @@ static void rejoin(struct ledger *ledger, uint64_t boundary)
     struct ledger_mapping *lower = at(ledger, low);
     struct ledger_mapping *upper = at(ledger, high);
     if (lower->end != upper->start || lower->ticket != upper->ticket ||
-        lower->state != upper->state || lower->prot != upper->prot ||
-        lower->detail != upper->detail || !(lower->flags & LEDGER_SPLIT) ||
+        lower->stack != upper->stack || lower->state != upper->state ||
+        lower->prot != upper->prot || lower->detail != upper->detail ||
+        !(lower->flags & LEDGER_SPLIT) ||
         (lower->flags | LEDGER_SPLIT) != (upper->flags | LEDGER_SPLIT)) {
         return;
     }
