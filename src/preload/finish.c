@@ -5,6 +5,7 @@
  * the ledger with /proc while there still is something to compare. Bare, the shim reports itself.
  */
 #include <linux/futex.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -83,6 +84,22 @@ static void wait_for_command(void)
     }
 }
 
+/* A reader that went away is no reason for the program to end otherwise than it would. */
+static void report(void)
+{
+    const uint64_t broken_pipe = UINT64_C(1) << (SIGPIPE - 1);
+    const struct timespec at_once = {0, 0};
+    uint64_t before = 0;
+    uint64_t pending = 0;
+    raw_syscall2(SYS_rt_sigpending, &pending, sizeof(pending));
+    raw_syscall4(SYS_rt_sigprocmask, SIG_BLOCK, &broken_pipe, &before, sizeof(before));
+    plain_report(&shim.ledger, shim.options.exit_wait_ms);
+    if (!(pending & broken_pipe)) {
+        raw_syscall4(SYS_rt_sigtimedwait, &broken_pipe, NULL, &at_once, sizeof(broken_pipe));
+    }
+    raw_syscall4(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof(before));
+}
+
 void shim_finish(int status)
 {
     struct ledger_header *header = shim.ledger.header;
@@ -97,7 +114,7 @@ void shim_finish(int status)
         if (outside()->command_pid != 0) {
             wait_for_command();
         } else if (still_stderr()) {
-            plain_report(&shim.ledger);
+            report();
         }
     }
     __atomic_store_n(&header->process_state, LEDGER_PROCESS_DETACHED, __ATOMIC_RELEASE);

@@ -8,7 +8,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "ledger/kinds.h"
 #include "preload/raw.h"
@@ -26,6 +28,8 @@ struct tally {
 struct line {
     char text[1024];
     size_t used;
+    unsigned wait_ms; /* for a reader */
+    bool given_up;    /* there is none */
 };
 
 static void put(struct line *line, const char *text)
@@ -47,15 +51,33 @@ static void put_number(struct line *line, uint64_t number, unsigned radix)
     put(line, digits + at);
 }
 
+/* A pipe that nobody empties, say while its owner waits for this very process, is not waited for
+ * without end. */
+static bool may_write(const struct line *line)
+{
+    struct pollfd error = {.fd = 2, .events = POLLOUT};
+    struct timespec wait = {line->wait_ms / 1000, (long)(line->wait_ms % 1000) * 1000000};
+    long result;
+    do {
+        result = raw_syscall5(SYS_ppoll, &error, 1, &wait, NULL, 8);
+    } while (result == -EINTR);
+    return result != 0;
+}
+
 static void end_line(struct line *line)
 {
     line->text[line->used++] = '\n';
-    for (size_t done = 0; done < line->used;) {
+    for (size_t done = 0; done < line->used && !line->given_up;) {
+        if (!may_write(line)) {
+            line->given_up = true;
+            break;
+        }
         long result = raw_syscall3(SYS_write, 2, line->text + done, line->used - done);
-        if (result == -EINTR) {
+        if (result == -EINTR || result == -EAGAIN) {
             continue;
         }
         if (raw_failed(result)) {
+            line->given_up = true;
             break;
         }
         done += (size_t)result;
@@ -201,9 +223,9 @@ static void tell_groups(const struct ledger *ledger, struct tally *tallies, uint
     end_line(line);
 }
 
-void plain_report(const struct ledger *ledger)
+void plain_report(const struct ledger *ledger, unsigned wait_ms)
 {
-    struct line line = {.used = 0};
+    struct line line = {.wait_ms = wait_ms};
     struct tally all = {0};
     uint64_t stacks = ledger->header->used[LEDGER_STACKS];
     size_t size = (stacks * sizeof(struct tally) + 4095) & ~(size_t)4095;

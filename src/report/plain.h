@@ -7,7 +7,8 @@
 #include "ledger/ledger.h"
 
 /* Writes what is still held, by stack, to descriptor 2. Raw system calls only; asks the kernel
- * about each descriptor and mapping first. */
-void plain_report(const struct ledger *ledger);
+ * about each descriptor and mapping first. Ends early where a write fails, or could not be made for
+ * `wait_ms`. */
+void plain_report(const struct ledger *ledger, unsigned wait_ms);
 
 #endif
