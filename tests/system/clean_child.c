@@ -20,7 +20,7 @@ extern char **environ;
 /* `echo` of the glob runs in the shell itself: its descriptors are the shell's. */
 static char show[] = "env | grep -v ^_= | sort; echo /proc/self/fd/*; tr '\\0' '\\n' "
                      "</proc/self/environ | grep -c -e LD_PRELOAD -e BOXLEDGER_OPTIONS; "
-                     "grep -c boxledger.*[.]so /proc/self/maps";
+                     "grep -c boxledger.*[.]so /proc/$$/maps";
 static char *args[] = {(char *)"sh", (char *)"-c", show, NULL};
 static char *small_env[] = {(char *)"ONLY=this", (char *)"PATH=/usr/bin:/bin", NULL};
 static char stack[64 << 10] __attribute__((aligned(16))); /* of one child */

@@ -30,7 +30,8 @@ while IFS='|' read -r name tests breaks; do
         got=0
         without_fault "$test" || got=$?
         if [[ $got -ne 0 && $got -ne 77 ]]; then
-            echo "$name: $test fails without any fault"
+            echo "$name: $test fails without any fault:"
+            tail -n 20 "$work/out"
             bad="$bad $name:$test"
             continue
         fi

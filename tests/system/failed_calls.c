@@ -12,6 +12,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/shm.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 
 #include "system.h"
@@ -80,6 +81,14 @@ static void ranges(void)
     check(mmap(base + 2 * PAGE, PAGE, PROT_READ, MAP_PRIVATE | MAP_FIXED, pipes[0], 0) ==
               MAP_FAILED,
           "ENODEV");
+    /* A TCP socket may not be mapped writable, and says so when what was there is gone. */
+    int tcp = socket(AF_INET, SOCK_STREAM, 0);
+    check(mmap(base + 3 * PAGE, PAGE, PROT_WRITE, MAP_SHARED | MAP_FIXED, tcp, 0) == MAP_FAILED,
+          "EPERM");
+    close(tcp);
+    unsigned char in_core;
+    expect_recorded(base + 3 * PAGE, PAGE, raw(SYS_mincore, base + 3 * PAGE, PAGE, &in_core) == 0,
+                    "after a fixed map that failed late");
     expect_exact("after refused fixed maps");
     struct rlimit space, none;
     getrlimit(RLIMIT_AS, &space);

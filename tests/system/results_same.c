@@ -195,6 +195,7 @@ static void descriptors(void)
     SAY(close(-1));
     SAY(close(3));
     SAY(dup(99));
+    SAY(dup(-1));
     SAY(dup(0));
     SAY(dup2(3, 3));
     SAY(dup2(99, 3));

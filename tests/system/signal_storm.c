@@ -83,5 +83,6 @@ int main(int argc, char **argv)
     system_compare("after the storm", false, false);
     struct system_difference d = system_compare("after the storm", true, true);
     check(d.fds_missing + d.fds_stale + d.maps_stale == 0, "the storm left the ledger wrong");
+    check(d.incomplete == 0, "events were lost: the ledger is incomplete (%u)", d.incomplete);
     return system_end();
 }
