@@ -226,8 +226,10 @@ struct shim_exec shim_exec_begin(const char *path, char *const *environment)
     exec.size = (pointers + text_max + ~shim.page_mask) & shim.page_mask;
     long copy = raw_syscall6(SYS_mmap, 0, (long)exec.size, PROT_READ | PROT_WRITE,
                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    exec.begun = true;
     if (raw_failed(copy)) {
         exec.size = 0;
+        remember_exec(path);
         return exec;
     }
     exec.copy = (void *)copy;
@@ -265,6 +267,8 @@ void shim_exec_failed(const struct shim_exec *exec)
     }
     if (exec->copy) {
         raw_syscall2(SYS_munmap, exec->copy, exec->size);
+    }
+    if (exec->begun) {
         __atomic_store_n(&shim.ledger.header->process_state, LEDGER_PROCESS_RUNNING,
                          __ATOMIC_RELEASE);
     }

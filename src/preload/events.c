@@ -11,9 +11,9 @@
 #include "shim.h"
 
 /* process-global because no process is attached before its constructor ran: always 0 */
-static uint32_t not_attached;
+static uint32_t not_attached[2];
 /* process-global because it describes the process: there is one shim in it */
-struct shim shim = {.attached = &not_attached};
+struct shim shim = {.attached = not_attached};
 
 /* thread-local */
 __thread struct shim_thread shim_thread __attribute__((tls_model("initial-exec")));

@@ -118,5 +118,13 @@ void shim_finish(int status)
         }
     }
     __atomic_store_n(&header->process_state, LEDGER_PROCESS_DETACHED, __ATOMIC_RELEASE);
+    shim.attached[1] = 1; /* on the page that a fork wipes: there the ledger is not ours */
     *shim.attached = 0;
+}
+
+void shim_ends_with(int status)
+{
+    if (shim.attached[1]) {
+        shim.ledger.header->exit_status = (uint32_t)status;
+    }
 }

@@ -39,6 +39,7 @@ struct shim {
     uintptr_t main_stack_top;
     uintptr_t main_stack_low;
     uintptr_t page_mask;
+    int quick_status;         /* that quick_exit was given */
     uint32_t generation_base; /* what earlier images of the process used up (execs) */
     struct options options;
     struct ledger ledger;
@@ -155,6 +156,9 @@ void shim_follow_child(void);
  * Once; later calls do nothing. */
 void shim_finish(int status);
 
+/* With which status it ends, where that comes to be known after shim_finish. */
+void shim_ends_with(int status);
+
 /* What descriptor 2 was at start: the report goes there only if it still is that. */
 void shim_remember_stderr(void);
 
@@ -172,6 +176,7 @@ struct shim_exec {
     char *const *environment;
     void *copy;
     size_t size;
+    bool begun;
 };
 struct shim_exec shim_exec_begin(const char *path, char *const *environment);
 void shim_exec_failed(const struct shim_exec *exec);
