@@ -6,6 +6,7 @@
  * program runs on unharmed and one line on stderr says what is missing.
  */
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/file.h>
@@ -520,6 +521,9 @@ static void know_process(char **argv)
     shim.main_stack_low = shim.main_stack_top - stack_size;
 }
 
+static void exited(int status, void *unused);
+static void exited_quickly(void);
+
 /* libc hands these to every constructor. With -z initfirst this one runs before all others. */
 static __attribute__((constructor)) void attach(int argc, char **argv, char **environment)
 {
@@ -553,12 +557,33 @@ static __attribute__((constructor)) void attach(int argc, char **argv, char **en
     }
     unwind_set_module_sink(module_seen);
     begin(argc, argv);
+    if (real.on_exit) { /* libc has room for 32 without allocating */
+        real.on_exit(exited, NULL);
+    }
+    at_quick_exit(exited_quickly);
 }
 
 static __attribute__((destructor)) void detach(void)
 {
     if (shim_watching_process()) {
         shim_finish(0);
+    }
+}
+
+/* on_exit.3: after all destructors. */
+static void exited(int status, void *unused)
+{
+    (void)unused;
+    if (shim_watching_process()) {
+        shim_finish(status);
+    }
+    shim_ends_with(status);
+}
+
+static void exited_quickly(void)
+{
+    if (shim_watching_process()) {
+        shim_finish(shim.quick_status);
     }
 }
 
