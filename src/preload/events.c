@@ -97,6 +97,16 @@ static bool is_free(ledger_mark mark)
     return mark == NULL || ledger_abandoned(&shim_thread.actor, mark, sp);
 }
 
+#ifdef BOXLEDGER_FAULTS
+/* Apart, so that only who breaks this promise needs the room. */
+static __attribute__((noinline)) void waste_stack(void)
+{
+    volatile char waste[6144];
+    waste[0] = waste[6143] = 0;
+    (void)waste[0];
+}
+#endif
+
 /* Never inlined: what it takes of the stack must be gone while the ledger is changed. */
 static __attribute__((noinline)) uint32_t capture(const struct unwind_start *here,
                                                   struct ledger_actor *actor)
@@ -106,11 +116,11 @@ static __attribute__((noinline)) uint32_t capture(const struct unwind_start *her
     if (unlikely(shim.vm_children) && !shim_is_this_process()) {
         return 0; /* it may run at the same time as us, on this thread's storage */
     }
+#ifdef BOXLEDGER_FAULTS
     if (FAULT(deep_stack)) {
-        volatile char waste[6144];
-        waste[0] = waste[6143] = 0;
-        (void)waste[0];
+        waste_stack();
     }
+#endif
     while (level < SHIM_CAPTURES && !is_free(shim_thread.capturing[level])) {
         level++;
     }
