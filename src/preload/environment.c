@@ -169,19 +169,30 @@ void shim_environment_hide(char **environment, const char *attach_to)
     }
 }
 
+/* Adds `text` behind the *used bytes of `to`, as far as it goes. */
+static void put(char *to, size_t size, size_t *used, const char *text)
+{
+    while (*text && *used + 1 < size) {
+        to[(*used)++] = *text++;
+    }
+    to[*used] = 0;
+}
+
 /* Where the next image is told about us: its LD_PRELOAD, ours first, or as it was if the program
  * left it alone (an ASan runtime may have to come before us). */
-static void put_preload(char *to, const char *theirs)
+static void put_preload(char *to, size_t size, const char *theirs)
 {
+    size_t used = 0;
+    to[0] = 0;
     if (kept.preload[0] && strcmp(theirs ? theirs : "", kept.hidden) == 0) {
-        strcpy(to, kept.preload);
-    } else {
-        strcpy(to, PRELOAD);
-        strcpy(to + strlen(to), kept.path);
-        if (theirs && theirs[strlen(PRELOAD)]) {
-            strcpy(to + strlen(to), ":");
-            strcpy(to + strlen(to), theirs + strlen(PRELOAD));
-        }
+        put(to, size, &used, kept.preload);
+        return;
+    }
+    put(to, size, &used, PRELOAD);
+    put(to, size, &used, kept.path);
+    if (theirs && theirs[strlen(PRELOAD)]) {
+        put(to, size, &used, ":");
+        put(to, size, &used, theirs + strlen(PRELOAD));
     }
 }
 
@@ -222,7 +233,7 @@ struct shim_exec shim_exec_begin(const char *path, char *const *environment)
         }
     }
     size_t pointers = (count + 5) * sizeof(char *);
-    size_t text_max = 2 * TEXT_MAX + (theirs ? strlen(theirs) : 0);
+    size_t text_max = (size_t)2 * TEXT_MAX + (theirs ? strlen(theirs) : 0);
     exec.size = (pointers + text_max + ~shim.page_mask) & shim.page_mask;
     long copy = raw_syscall6(SYS_mmap, 0, (long)exec.size, PROT_READ | PROT_WRITE,
                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -235,7 +246,7 @@ struct shim_exec shim_exec_begin(const char *path, char *const *environment)
     exec.copy = (void *)copy;
     char **to = exec.copy;
     char *text = (char *)exec.copy + pointers;
-    put_preload(text, theirs);
+    put_preload(text, text_max, theirs);
     exec.environment = to;
     for (size_t i = 0; i < count; i++) {
         if (!starts_with(environment[i], PRELOAD) && !starts_with(environment[i], OPTIONS)) {

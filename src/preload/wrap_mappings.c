@@ -433,7 +433,14 @@ void *shim_shmat(const struct unwind_start *here, bool raw, int id, const void *
                                 .flags = LEDGER_SHM_MAP | LEDGER_SHARED_MAP,
                                 .prot = flags & SHM_RDONLY ? PROT_READ : PROT_READ | PROT_WRITE,
                                 .fixed = (flags & SHM_REMAP) != 0});
-    } else if (errno == ENOMEM) {
+        return result;
+    }
+    if ((flags & SHM_REMAP) && ((uintptr_t)address & ~shim.page_mask) == 0) {
+        struct flight flight =
+            fly((uintptr_t)address, page_end((uintptr_t)address, segment_size(id)), 0, 0);
+        ask_kernel(&flight); /* what was there may be gone all the same */
+    }
+    if (errno == ENOMEM) {
         note(LEDGER_EVENT_MAP_REFUSED, shim_stack(here), (uintptr_t)address, 0);
     }
     return result;

@@ -1334,9 +1334,11 @@ static void op_remap(struct worker *w)
     *r = (struct range){(uint64_t)got, count, false};
 }
 
+#define SEGMENT_PAGES 6u
+
 static void op_shm(struct worker *w)
 {
-    uint64_t count = 1 + pick(w, 6), start = 0, ignore;
+    uint64_t count = 1 + pick(w, SEGMENT_PAGES), start = 0, ignore;
     int id = shmget(IPC_PRIVATE, count * page_size, IPC_CREAT | 0600);
     bool fixed = chance(w, 40);
     if (id < 0)
@@ -1354,8 +1356,11 @@ static void op_shm(struct worker *w)
         shmat(id, (void *)start, (chance(w, 30) ? SHM_RDONLY : 0) | (fixed ? SHM_REMAP : 0));
     shmctl(id, IPC_RMID, NULL);
     tell(w, "shmat at %p, %lu pages", got, count);
-    if (got == (void *)-1)
+    if (got == (void *)-1) { /* what was there may be gone all the same */
+        if (fixed)
+            arena_ask(w, start, count);
         return;
+    }
     range_is(w, (uint64_t)got, count, PAGE_HELD);
     if (!fixed) {
         range_add(w, (uint64_t)got, count, true);
@@ -1372,8 +1377,13 @@ static void op_shm(struct worker *w)
         }
     }
     if (chance(w, 50)) {
+        /* Where nothing is left of this segment, what is left behind it of a larger one that was
+         * attached at the same address goes instead: shmdt looks at offsets, not at who attached.
+         */
+        uint64_t end = w->arena + ARENA_PAGES * page_size;
+        uint64_t behind = (end - start) / page_size;
         shmdt((void *)start);
-        arena_ask(w, start, count);
+        arena_ask(w, start, behind < SEGMENT_PAGES ? behind : SEGMENT_PAGES);
     }
 }
 
