@@ -455,7 +455,7 @@ static void doubt_target(struct ledger *ledger, const struct ledger_map_event *e
     for (uint64_t from = event->to_start;
          (mapping = next_within(ledger, &from, event->to_end, &position)) != NULL;) {
         if (flies(mapping, event->detail)) {
-            mapping->flags |= LEDGER_UNSURE;
+            mapping->flags |= LEDGER_UNSURE_PROT; /* mapped it is, this or what came */
             __atomic_store_n(&mapping->state, LEDGER_LIVE, __ATOMIC_RELEASE);
         }
     }
@@ -566,7 +566,8 @@ static APART void protect(struct ledger *ledger, struct ledger_actor *actor,
             continue;
         }
         mapping->prot = event->prot;
-        mapping->flags &= (uint16_t)~LEDGER_UNSURE_PROT;
+        /* mprotect succeeds where all of it is mapped, and only there. */
+        mapping->flags &= (uint16_t) ~(LEDGER_UNSURE | LEDGER_UNSURE_PROT);
     }
     estimate(ledger,
              before - joined_across(ledger, event->start) - joined_across(ledger, event->end));

@@ -272,7 +272,7 @@ static APART void moved_in_part(const struct flight *flight, uint64_t to, int fl
             mapped(to, to + page,
                    (struct mapping){.stack = flight->stack,
                                     .like = start,
-                                    .flags = LEDGER_UNSURE | LEDGER_UNSURE_PROT,
+                                    .flags = LEDGER_UNSURE_PROT,
                                     .if_unrecorded = true});
         } else if (!is_mapped(start, page)) {
             submit_part(flight, LEDGER_MAP_FLY, start, start + page);
