@@ -560,7 +560,7 @@ static __attribute__((constructor)) void attach(int argc, char **argv, char **en
     if (real.on_exit) { /* libc has room for 32 without allocating */
         real.on_exit(exited, NULL);
     }
-    at_quick_exit(exited_quickly);
+    (void)at_quick_exit(exited_quickly);
 }
 
 static __attribute__((destructor)) void detach(void)

@@ -10,9 +10,13 @@ declare -A sound
 # A test that fails anyway shows nothing: once for each, on the faulty shim with no fault named.
 without_fault() {
     [[ -n ${sound[$1]:-} ]] && return "${sound[$1]}"
-    sound[$1]=0
-    BOXLEDGER_FAULT=none timeout -k 5 100 bash "$here/$1.sh" </dev/null >"$work/out" 2>&1 ||
-        sound[$1]=$?
+    for _ in first again; do # once more on a busy machine, and said so
+        sound[$1]=0
+        BOXLEDGER_FAULT=none timeout -k 5 100 bash "$here/$1.sh" </dev/null >"$work/out" 2>&1 ||
+            sound[$1]=$?
+        [[ ${sound[$1]} -ne 0 && ${sound[$1]} -ne 77 ]] || break
+        echo "$1: failed once without any fault: $(tail -n 1 "$work/out")"
+    done
     return "${sound[$1]}"
 }
 
