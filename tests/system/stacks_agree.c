@@ -27,6 +27,7 @@
 
 static _Atomic unsigned taken, cut;
 static bool must_be_cut;
+static unsigned cut_short;
 
 /* The oracle's frames from the one with this return address outwards. */
 static NOINLINE unsigned oracle_take(uintptr_t from, uint64_t *frames)
@@ -59,8 +60,8 @@ static void compare(const struct ledger_view *view, int fd, uintptr_t within,
     truncated = stack->flags & LEDGER_STACK_TRUNCATED;
     full = stack->flags & LEDGER_STACK_FULL;
     cut += truncated;
-    check(truncated == must_be_cut, "a stack of %u frames is%s truncated", stack->frames,
-          truncated ? "" : " not");
+    check(truncated || !must_be_cut, "a stack of %u frames is not truncated", stack->frames);
+    cut_short += truncated && !must_be_cut;
     for (unsigned i = 0; i < stack->frames; i++) {
         const uint64_t *frame = ledger_view_record(view, LEDGER_FRAMES, stack->first_frame + i);
 
@@ -241,6 +242,9 @@ int main(int argc, char **argv)
     code_without_cfi();
 #endif
     printf("%u stacks compared, %u of them truncated\n", taken, cut);
+    /* Two threads that both come upon code which is new since a dlopen: one looks it up, the other
+     * does not wait for it and ends its stack there, and says so. */
+    check(cut_short * 400 <= taken, "%u stacks are truncated that need not be", cut_short);
     check(!system_ledger || taken > 1200, "too few stacks to mean anything");
     expect_exact("at the end");
     return system_end();
