@@ -65,7 +65,7 @@ static inline int boxledger_present(void)
  * has no room). Nothing becomes its own by this; see enter and assign. */
 static inline boxledger_owner boxledger_begin(const char *label)
 {
-    return BOXLEDGER_ASK(boxledger_shim_begin, (label), 0);
+    return BOXLEDGER_ASK(boxledger_shim_begin, (label), UINT64_C(0));
 }
 
 /* From here to boxledger_leave, what the calling thread acquires is the owner's. Scopes nest, at
