@@ -60,7 +60,7 @@ static inline int boxledger_present(void)
     return boxledger_shim_attached ? boxledger_shim_attached() : 0;
 }
 
-/* A sandbox begins. `label` names it in reports: copied, at most 63 bytes of it; NULL: none.
+/* A sandbox begins. `label` names it in reports: copied, at most 47 bytes of it; NULL: none.
  * Returns its owner, or 0: ENOSYS (no shim, or this process is not watched), ENOMEM (the ledger
  * has no room). Nothing becomes its own by this; see enter and assign. */
 static inline boxledger_owner boxledger_begin(const char *label)

@@ -22,8 +22,8 @@
 #include <stdint.h>
 
 #define LEDGER_MAGIC "BOXLEDGR" /* 8 bytes, no terminator */
-#define LEDGER_VERSION 1u
-#define LEDGER_BASE_SIZE (512u << 10) /* one VMA holds all of a small program's ledger */
+#define LEDGER_VERSION 2u
+#define LEDGER_BASE_SIZE (704u << 10) /* one VMA holds all of a small program's ledger */
 #define LEDGER_CHUNK_SIZE (2u << 20)  /* DESIGN 2: grows by at most 2 MiB */
 #define LEDGER_MAX_CHUNKS 2048u       /* in the whole file: 4 GiB */
 #define LEDGER_TABLE_CHUNKS 512u      /* of one table: 1 GiB, 16 million mappings */
@@ -38,6 +38,7 @@ enum ledger_table {
     LEDGER_STRINGS,  /* bytes; a string is named by the index of its first byte, NUL-terminated */
     LEDGER_OWNERS,   /* struct ledger_owner */
     LEDGER_EVENTS,   /* struct ledger_event: the calls that failed or went wrong */
+    LEDGER_GROWTH,   /* struct ledger_growth, of the stack with the same index */
     LEDGER_TABLES
 };
 
@@ -55,9 +56,11 @@ enum ledger_table {
 #define LEDGER_STRINGS_BASE 0x68000u
 #define LEDGER_STRINGS_IN_BASE 0x8000u /* 32 KiB */
 #define LEDGER_OWNERS_BASE 0x70000u
-#define LEDGER_OWNERS_IN_BASE 256u /* 32 KiB */
-#define LEDGER_EVENTS_BASE 0x78000u
+#define LEDGER_OWNERS_IN_BASE 768u /* 96 KiB */
+#define LEDGER_EVENTS_BASE 0x88000u
 #define LEDGER_EVENTS_IN_BASE 512u /* 32 KiB */
+#define LEDGER_GROWTH_BASE 0x90000u
+#define LEDGER_GROWTH_IN_BASE LEDGER_STACKS_IN_BASE /* 128 KiB */
 
 /* The state of a record. A reader looks at nothing else of one that is LEDGER_EMPTY. */
 enum ledger_state {
@@ -112,8 +115,19 @@ enum ledger_fd_kind {
 #define LEDGER_SHARED_MAP 0x20u
 #define LEDGER_SHM_MAP 0x40u      /* shmat: ends by shmdt of its first byte */
 #define LEDGER_SPLIT 0x80u        /* a part of what its call had mapped */
-#define LEDGER_UNSURE_PROT 0x200u /* an mprotect of it failed, perhaps half-way */
 #define LEDGER_STACK_MAP 0x100u   /* MAP_GROWSDOWN: its range moves without a call */
+#define LEDGER_UNSURE_PROT 0x200u /* an mprotect of it failed, perhaps half-way */
+/* Only mappings: how many memory slots map it now. At the most it stays there for good. */
+#define LEDGER_BINDINGS 0x3c00u
+#define LEDGER_BINDING 0x0400u    /* one of them */
+#define LEDGER_SHARED 0x4000u     /* two or more owners had it: only "growing" may accuse it */
+#define LEDGER_BOUND_OVER 0x8000u /* mapped over a bound range: slots older than it count as well  \
+                                   */
+/* Only descriptors, in the place of what only mappings have. */
+#define LEDGER_ANCHOR 0x10u /* its owner lives as long as it, or another anchor, is open */
+#define LEDGER_GIVEN 0x20u  /* injected into its owner's process by SECCOMP_IOCTL_NOTIF_ADDFD */
+#define LEDGER_TIED 0x40u   /* its owner may have to do with it: for "growing" and "inheritable" */
+#define LEDGER_SCOPED 0x80u /* its owner's because it was taken while answering it, no more */
 
 struct ledger_fd {
     uint32_t state; /* enum ledger_state in bits 0..2; the rest is the writer's own */
@@ -131,7 +145,8 @@ struct ledger_mapping {
     uint8_t state; /* enum ledger_state */
     uint8_t prot;  /* PROT_*; an mprotect of a part of it splits it */
     uint16_t flags;
-    uint32_t flight; /* while in flight, the low half of the release's ticket */
+    uint32_t flight; /* while in flight, the low half of the release's ticket; while live, when its
+                        last slot was deleted, CLOCK_MONOTONIC's ns >> LEDGER_UNBOUND_SHIFT */
     uint64_t start;  /* page-aligned */
     uint64_t end;    /* exclusive, page-aligned */
     uint64_t since_ns;
@@ -144,6 +159,8 @@ struct ledger_mapping {
     uint32_t detail;        /* descriptor + 1 it was mapped from at the time, 0: anonymous; the
                                4 KiB pages of a segment that was attached */
 };
+
+#define LEDGER_UNBOUND_SHIFT 24u /* 17 ms a unit */
 
 struct ledger_stack {
     uint32_t state; /* LEDGER_LIVE once complete */
@@ -160,13 +177,14 @@ struct ledger_stack {
     int32_t mappings_live; /* records, not VMAs */
     int64_t bytes_live;
     uint32_t checked; /* the writer's own: the last generation in which it was found unchanged */
-    uint32_t reserved;
+    uint32_t epoch;   /* header.epoch when its counts last changed; see struct ledger_growth */
 };
 
 #define LEDGER_STACK_TRUNCATED 0x1u /* the outer frames could not be had; see doc/limits.md */
 #define LEDGER_STACK_FULL 0x2u      /* deeper than LEDGER_FRAMES_MAX */
 #define LEDGER_STACK_SIGNAL 0x4u    /* passes through a signal frame */
-#define LEDGER_STACK_SWEEPS 0x8u /* closes numbers that nobody opened: a sweep, no double close */
+#define LEDGER_STACK_SWEEPS 0x8u   /* closes numbers that nobody opened: a sweep, no double close */
+#define LEDGER_STACK_REBINDS 0x10u /* what it mapped went from one owner to another: a pool */
 
 /* A frame is a return address (look up pc - 1), or with this bit the very instruction that a
  * signal interrupted (look up pc). */
@@ -185,17 +203,64 @@ struct ledger_module {
     uint8_t reserved[56];
 };
 
+/* What kind of sandbox an owner is; DESIGN 5. */
+enum ledger_owner_kind {
+    LEDGER_OWNER_NONE = 0,
+    LEDGER_OWNER_KVM,
+    LEDGER_OWNER_CHILD,
+    LEDGER_OWNER_SECCOMP,
+    LEDGER_OWNER_API,
+    LEDGER_OWNER_THREAD, /* a rule of the user's */
+    LEDGER_OWNER_KINDS = 8
+};
+
+#define LEDGER_LABEL_SIZE 48u
+
+/* One sandbox. An ended one whose record nothing refers to any more is used again, the oldest
+ * first, so that the table stays as long as the sandboxes that live or left something. */
 struct ledger_owner {
-    uint32_t state; /* LEDGER_LIVE or LEDGER_ENDED */
-    uint32_t kind;
-    uint32_t label; /* string */
-    uint32_t pid;
-    uint64_t begun_ns;
-    uint64_t ended_ns;
-    uint32_t fds;
+    uint32_t state;              /* LEDGER_EMPTY, LEDGER_BUSY, LEDGER_LIVE or LEDGER_ENDED */
+    uint16_t kind;               /* enum ledger_owner_kind */
+    uint16_t flags;              /* LEDGER_OWNER_* */
+    uint32_t pid;                /* the sandboxed process, where there is one; 0: unknown */
+    uint32_t refs;               /* records that name it */
+    uint64_t serial;             /* the n-th owner that began in this process, from 1 */
+    uint64_t begun_ns, ended_ns; /* CLOCK_MONOTONIC_COARSE; ended_ns only once ended */
+    uint32_t ended_order;        /* how many of its kind had ended then, itself included (wraps) */
+    uint32_t anchors;            /* what it lives by; ended when none is left */
+    uint32_t fds;                /* that name it; mappings alike */
     uint32_t mappings;
     uint64_t bytes;
-    uint32_t reserved[20];
+    uint32_t begun_stack, ended_stack; /* 0: unknown */
+    uint32_t parent; /* the owner that this is a part of (a VM within an explicit scope); 0: none.
+                        Only the outermost is a sandbox and counted; records name only that */
+    uint32_t reserved;
+    char label[LEDGER_LABEL_SIZE]; /* NUL-terminated */
+};
+
+#define LEDGER_OWNER_LISTENS 0x1u    /* a seccomp listener has joined it */
+#define LEDGER_OWNER_REAPED 0x2u     /* its process has been reaped */
+#define LEDGER_OWNER_UNSEEN_END 0x4u /* its end was not seen but inferred: the pid was used again  \
+                                      */
+
+/* How many of a stack's resources were held each time that a sandbox ended: its low-water marks
+ * over the whole run. An epoch is the end of a sandbox, the deletion of a memory slot of one that
+ * lives on, or a boxledger_mark. Interval i spans the epochs from first + i * stride on; when all
+ * are in use, each two become one and the stride doubles. What is one owner's alone is not in it:
+ * that has verdicts of its own. */
+#define LEDGER_GROWTH_INTERVALS 12u
+struct ledger_growth {
+    uint32_t writing;  /* the writer's own: epoch + 1 in which somebody is at it; 0: nobody */
+    uint32_t stride;   /* 0: nothing noted yet */
+    uint32_t first;    /* the epoch in which the stack was first seen */
+    uint32_t noted;    /* epochs [first, noted) are in the intervals */
+    int32_t fds_owned; /* of the stack's fds_live and mappings_live, those that are one owner's */
+    int32_t mappings_owned;
+    uint32_t reserved[2];
+    struct {
+        uint32_t low;    /* the fewest that were held at an end in it */
+        uint32_t owners; /* the most sandboxes that lived then */
+    } interval[LEDGER_GROWTH_INTERVALS];
 };
 
 /* A call that the kernel refused, or that released what was not held. Repeats of one kind from
@@ -207,6 +272,9 @@ enum ledger_event_kind {
     LEDGER_EVENT_MAP_REFUSED,       /* mmap with ENOMEM */
     LEDGER_EVENT_FD_REFUSED,        /* EMFILE or ENFILE */
     LEDGER_EVENT_DOUBLE_CLOSE,      /* close with EBADF of a number that the ledger saw closed */
+    LEDGER_EVENT_FOREIGN_CLOSE,     /* one owner's scope closed another's; `owner`, `other_owner` */
+    LEDGER_EVENT_INHERITABLE,       /* without close-on-exec when a sandbox's child was made */
+    LEDGER_EVENT_NEARLY_FULL,       /* 80% of the descriptors (error EMFILE) or VMAs (ENOMEM) */
 };
 
 struct ledger_event {
@@ -214,14 +282,15 @@ struct ledger_event {
     uint16_t kind;  /* enum ledger_event_kind */
     uint16_t error; /* errno */
     uint32_t stack;
-    uint32_t other_stack; /* DOUBLE_CLOSE: the stack that closed it first */
+    uint32_t other_stack; /* DOUBLE_CLOSE: the stack that closed it first; FOREIGN_CLOSE and
+                             INHERITABLE: `stack` took it, this one closed it or made the child */
     uint32_t count;
     uint32_t vmas; /* estimated, at the last one */
     uint64_t first_ns;
     uint64_t last_ns;
-    uint64_t start; /* of the last one: an address, or a descriptor */
-    uint64_t bytes; /* in all */
-    uint32_t reserved[2];
+    uint64_t start;              /* of the last one: an address, or a descriptor */
+    uint64_t bytes;              /* in all */
+    uint32_t owner, other_owner; /* of the last one: whose it was, who closed or got it */
 };
 
 /* What the process is doing about its ledger. */
@@ -293,7 +362,16 @@ struct ledger_header {
     uint64_t fd_closes_unseen; /* numbers handed out again though the ledger had them held */
     uint64_t map_releases_unseen;
     uint64_t rebuilds; /* of the index, after a signal handler jumped out of an update */
-    uint64_t reserved[32];
+    /* Owners, by kind: how many ever. Parts of others are not counted. */
+    uint64_t owners_begun[LEDGER_OWNER_KINDS];
+    uint64_t owners_ended[LEDGER_OWNER_KINDS];
+    uint64_t owner_serial;  /* the last one given out */
+    uint64_t owners_missed; /* found no room: what they held counts as the supervisor's */
+    uint64_t marks;         /* boxledger_mark */
+    uint64_t unbinds;       /* slots deleted while their sandbox lived on */
+    uint32_t epoch;         /* ended owners, marks and unbinds; see struct ledger_growth */
+    uint32_t owners_live;
+    uint64_t reserved[11];
     /* File chunk + 1 that holds a table's n-th chunk beyond the base; 0: none. Descriptors may
      * leave holes. */
     uint16_t directory[LEDGER_TABLES][LEDGER_TABLE_CHUNKS];
@@ -306,10 +384,11 @@ _Static_assert(sizeof(struct ledger_mapping) == 64, "half of the 128 bytes a map
 _Static_assert(sizeof(struct ledger_stack) == 64, "a cache line: its counters are hot");
 _Static_assert(sizeof(struct ledger_module) == 128, "a power of two, so that chunks fill");
 _Static_assert(sizeof(struct ledger_owner) == 128, "a power of two, so that chunks fill");
+_Static_assert(sizeof(struct ledger_growth) == 128, "a power of two, so that chunks fill");
 _Static_assert(sizeof(struct ledger_event) == 64, "a power of two, so that chunks fill");
 _Static_assert(offsetof(struct ledger_header, directory) % 8 == 0, "readers may map it");
 _Static_assert(sizeof(struct ledger_header) <= LEDGER_OUTSIDE_OFFSET, "the header has its pages");
-_Static_assert(LEDGER_EVENTS_BASE + LEDGER_EVENTS_IN_BASE * sizeof(struct ledger_event) ==
+_Static_assert(LEDGER_GROWTH_BASE + LEDGER_GROWTH_IN_BASE * sizeof(struct ledger_growth) ==
                    LEDGER_BASE_SIZE,
                "the base is full");
 
@@ -330,6 +409,7 @@ static const struct ledger_table_layout ledger_layout[LEDGER_TABLES] = {
     [LEDGER_STRINGS] = {1, LEDGER_STRINGS_BASE, LEDGER_STRINGS_IN_BASE},
     [LEDGER_OWNERS] = {sizeof(struct ledger_owner), LEDGER_OWNERS_BASE, LEDGER_OWNERS_IN_BASE},
     [LEDGER_EVENTS] = {sizeof(struct ledger_event), LEDGER_EVENTS_BASE, LEDGER_EVENTS_IN_BASE},
+    [LEDGER_GROWTH] = {sizeof(struct ledger_growth), LEDGER_GROWTH_BASE, LEDGER_GROWTH_IN_BASE},
 };
 
 #endif

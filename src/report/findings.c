@@ -549,7 +549,8 @@ static void count_owners(struct report *report, const struct reader *reader)
         report->owners[report->owner_count++] = (struct report_owner){
             .id = (uint32_t)i,
             .kind = owner_kind(owner->kind),
-            .label = reader_string(reader, owner->label),
+            .label = arena_text(&report->arena, owner->label,
+                                strnlen(owner->label, sizeof owner->label)),
             .live = owner->state == LEDGER_LIVE,
             .mappings = owner->mappings,
             .bytes = owner->bytes,

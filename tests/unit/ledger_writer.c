@@ -180,7 +180,7 @@ uint32_t writer_owner(struct ledger_writer *writer, uint32_t kind, enum ledger_s
     struct ledger_owner *owner = writer_record(writer, LEDGER_OWNERS, index);
 
     owner->state = state;
-    owner->kind = kind;
+    owner->kind = (uint16_t)kind;
     return index;
 }
 
