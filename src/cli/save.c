@@ -62,9 +62,14 @@ static bool copy_piece(int from, int to, uint64_t offset, unsigned char *buffer,
     return true;
 }
 
+/* What is copied at a time. */
+enum { PIECE = 64 << 10 };
+_Static_assert(LEDGER_CHUNK_SIZE % PIECE == 0 && LEDGER_BASE_SIZE % PIECE == 0,
+               "a ledger is copied in whole pieces");
+
 void save_compact(int fd)
 {
-    enum { PIECE = LEDGER_BASE_SIZE, PAGE = 4096 };
+    enum { PAGE = 4096 };
     cleanup_free unsigned char *buffer = base_alloc(PIECE);
     struct ledger_header header;
     uint64_t size;
@@ -88,14 +93,12 @@ void save_compact(int fd)
 
 bool save_ledger(int from, int to, const struct kernel_view *view, struct failure *failure)
 {
-    enum { PIECE = LEDGER_BASE_SIZE };
     cleanup_free unsigned char *buffer = base_alloc(PIECE), *annex = NULL;
     struct ledger_outside outside;
     struct ledger_header header;
     size_t annex_size = 0;
     uint64_t size;
 
-    _Static_assert(LEDGER_CHUNK_SIZE % PIECE == 0, "chunks are copied in whole pieces");
     if (pread(from, &header, sizeof header, 0) != (ssize_t)sizeof header ||
         pread(from, &outside, sizeof outside, LEDGER_OUTSIDE_OFFSET) != (ssize_t)sizeof outside)
         return failure_set(failure, "the ledger cannot be read back");
