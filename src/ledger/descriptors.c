@@ -35,22 +35,85 @@ static void set_detail(struct ledger_fd *record, uint32_t detail)
     __atomic_store_n(&record->detail, detail, __ATOMIC_RELAXED);
 }
 
-static void count_taken(struct ledger *ledger, uint32_t index)
+/* Whether it is one owner's alone, and no business of "growing". */
+static bool is_owned(uint32_t owner, uint16_t flags)
 {
-    struct ledger_stack *stack = index ? ledger_stack(ledger, index) : NULL;
+    return owner != 0 && !(flags & (LEDGER_SHARED | LEDGER_TIED));
+}
+
+static void count_owned(struct ledger *ledger, uint32_t index, int amount)
+{
+    struct ledger_growth *growth = index ? ledger_at(ledger, LEDGER_GROWTH, index) : NULL;
+    if (growth) {
+        __atomic_add_fetch(&growth->fds_owned, amount, __ATOMIC_RELAXED);
+    }
+}
+
+static void count_taken(struct ledger *ledger, const struct ledger_fd *record)
+{
+    struct ledger_stack *stack = record->stack ? ledger_stack(ledger, record->stack) : NULL;
     if (stack) {
+        ledger_growth(ledger, record->stack, stack);
         __atomic_add_fetch(&stack->fds_live, 1, __ATOMIC_RELAXED);
         __atomic_add_fetch(&stack->acquired, 1, __ATOMIC_RELAXED);
     }
 }
 
-static void count_released(struct ledger *ledger, uint32_t index, uint32_t by)
+/* What a record says of its stack and owner, to be taken back when it goes. */
+struct claim {
+    uint32_t stack;
+    uint32_t owner;
+    uint16_t flags;
+};
+
+static struct claim claim_of(const struct ledger_fd *record)
 {
-    struct ledger_stack *stack = index ? ledger_stack(ledger, index) : NULL;
+    return (struct claim){record->stack, record->owner, record->flags};
+}
+
+static void drop_owner(struct ledger *ledger, struct ledger_actor *actor, struct claim claim,
+                       uint32_t by)
+{
+    if (claim.owner == 0) {
+        return;
+    }
+    ledger_owner_count(ledger, claim.owner, -1, 0, 0);
+    if (is_owned(claim.owner, claim.flags)) {
+        count_owned(ledger, claim.stack, -1);
+    }
+    if (claim.flags & LEDGER_ANCHOR) {
+        ledger_owner_unanchor(ledger, actor, claim.owner, by);
+    }
+}
+
+/* Makes `owner` the owner of a record that is being written. */
+static void set_owner(struct ledger *ledger, struct ledger_fd *record, uint32_t owner)
+{
+    if (owner != 0 && !ledger_owner_count(ledger, owner, 1, 0, 0)) {
+        owner = 0;
+    }
+    if (owner == 0) {
+        record->flags &= (uint16_t) ~(LEDGER_ANCHOR | LEDGER_SCOPED | LEDGER_TIED);
+    }
+    if (record->flags & LEDGER_ANCHOR) {
+        ledger_owner_anchor(ledger, owner);
+    }
+    if (is_owned(owner, record->flags)) {
+        count_owned(ledger, record->stack, 1);
+    }
+    __atomic_store_n(&record->owner, owner, __ATOMIC_RELAXED);
+}
+
+static void count_released(struct ledger *ledger, struct ledger_actor *actor, struct claim claim,
+                           uint32_t by)
+{
+    struct ledger_stack *stack = claim.stack ? ledger_stack(ledger, claim.stack) : NULL;
     if (stack) {
+        ledger_growth(ledger, claim.stack, stack);
         __atomic_sub_fetch(&stack->fds_live, 1, __ATOMIC_RELAXED);
         ledger_stack_released(stack, by);
     }
+    drop_owner(ledger, actor, claim, by);
 }
 
 static bool holds(uint32_t word)
@@ -59,15 +122,16 @@ static bool holds(uint32_t word)
 }
 
 /* Publishes the record that `busy` claims, or what other events made of it meanwhile. */
-static void publish(struct ledger *ledger, struct ledger_fd *record, uint32_t busy)
+static void publish(struct ledger *ledger, struct ledger_actor *actor, struct ledger_fd *record,
+                    uint32_t busy)
 {
     uint32_t word = busy;
-    count_taken(ledger, record->stack);
     if (swap(&record->state, &word, (busy & ~31u) | LEDGER_LIVE)) {
         return;
     }
-    count_released(ledger, record->stack, 0);
+    count_released(ledger, actor, claim_of(record), 0);
     record->stack = 0;
+    record->owner = 0;
     record->kind = LEDGER_FD_UNKNOWN;
     record->flags = LEDGER_UNSURE;
     for (;;) {
@@ -116,16 +180,17 @@ static void take(struct ledger *ledger, struct ledger_actor *actor, int fd,
         if (STATE(word) == LEDGER_LIVE) {
             __atomic_add_fetch(&ledger->header->fd_closes_unseen, 1, __ATOMIC_RELAXED);
         }
-        count_released(ledger, record->stack, 0);
+        count_released(ledger, actor, claim_of(record), 0);
     }
     record->kind = event->kind;
     record->flags = event->flags;
     record->stack = event->stack;
-    record->owner = event->owner;
     record->tid = actor->tid;
     set_detail(record, event->detail);
     record->since_ns = event->now_ns;
-    publish(ledger, record, busy);
+    count_taken(ledger, record);
+    set_owner(ledger, record, event->owner);
+    publish(ledger, actor, record, busy);
     *done = true;
 out:
     ledger_set_mark(&actor->busy, NULL);
@@ -148,6 +213,44 @@ bool ledger_fd_adopt(struct ledger *ledger, struct ledger_actor *actor, int fd,
     return done;
 }
 
+bool ledger_fd_assign(struct ledger *ledger, struct ledger_actor *actor, int fd, uint32_t owner,
+                      uint16_t set, uint16_t clear, enum ledger_fd_kind kind)
+{
+    volatile uint64_t canary = LEDGER_CANARY(&canary);
+    struct ledger_fd *record = ledger_fd_record(ledger, fd);
+    uint32_t word = record ? __atomic_load_n(&record->state, __ATOMIC_ACQUIRE) : 0;
+    if (STATE(word) != LEDGER_LIVE || (owner != 0 && !ledger_owner_hold(ledger, owner))) {
+        return false;
+    }
+    ledger_mark outer = actor->busy;
+    uint32_t outer_fd = actor->busy_fd;
+    ledger_set_mark(&actor->busy, NULL);
+    actor->busy_fd = (uint32_t)fd;
+    ledger_set_mark(&actor->busy, &canary);
+
+    uint32_t busy = NEXT(word) | LEDGER_BUSY;
+    bool ours = swap(&record->state, &word, busy); /* else it is another's by now */
+    if (ours) {
+        struct ledger_stack *stack = record->stack ? ledger_stack(ledger, record->stack) : NULL;
+        if (stack) {
+            ledger_growth(ledger, record->stack, stack);
+        }
+        struct claim old = claim_of(record);
+        record->flags = (uint16_t)((record->flags & ~clear) | set);
+        record->kind = kind == LEDGER_FD_UNKNOWN ? record->kind : (uint16_t)kind;
+        set_owner(ledger, record, owner);
+        drop_owner(ledger, actor, old, 0); /* after: an anchor that stays is never the last */
+        publish(ledger, actor, record, busy);
+    }
+    ledger_set_mark(&actor->busy, NULL);
+    actor->busy_fd = outer_fd;
+    ledger_set_mark(&actor->busy, outer);
+    if (owner != 0) {
+        ledger_owner_unhold(ledger, owner);
+    }
+    return ours;
+}
+
 void ledger_fd_repair(struct ledger *ledger, struct ledger_actor *actor)
 {
     struct ledger_fd *record = ledger_at(ledger, LEDGER_FDS, actor->busy_fd);
@@ -155,6 +258,7 @@ void ledger_fd_repair(struct ledger *ledger, struct ledger_actor *actor)
     if (STATE(word) == LEDGER_BUSY) {
         /* The fields may be half written: held, and only the kernel knows what. */
         record->stack = 0;
+        record->owner = 0; /* one that it was counted for is never used again: no harm */
         record->kind = LEDGER_FD_UNKNOWN;
         record->flags = LEDGER_UNSURE;
         swap(&record->state, &word, (word & ~31u) | LEDGER_LIVE);
@@ -165,7 +269,7 @@ void ledger_fd_repair(struct ledger *ledger, struct ledger_actor *actor)
 struct ledger_fd_flight ledger_fd_fly(struct ledger *ledger, struct ledger_actor *actor, int fd,
                                       uint32_t stack)
 {
-    struct ledger_fd_flight flight = {0, 0, 0};
+    struct ledger_fd_flight flight = {0};
     (void)actor;
     struct ledger_fd *record = fd < 0 ? NULL : ledger_at(ledger, LEDGER_FDS, (uint32_t)fd);
     if (!record) {
@@ -187,6 +291,8 @@ struct ledger_fd_flight ledger_fd_fly(struct ledger *ledger, struct ledger_actor
             if (STATE(word) != LEDGER_BUSY) {
                 flight.state = next;
                 flight.taken_by = record->stack;
+                flight.owner = record->owner;
+                flight.flags = record->flags;
                 set_detail(record, stack);
             }
             return flight;
@@ -194,7 +300,8 @@ struct ledger_fd_flight ledger_fd_fly(struct ledger *ledger, struct ledger_actor
     }
 }
 
-void ledger_fd_released(struct ledger *ledger, int fd, struct ledger_fd_flight flight, bool held)
+void ledger_fd_released(struct ledger *ledger, struct ledger_actor *actor, int fd,
+                        struct ledger_fd_flight flight, bool held)
 {
     struct ledger_fd *record = flight.state ? ledger_at(ledger, LEDGER_FDS, (uint32_t)fd) : NULL;
     if (!record) {
@@ -204,7 +311,8 @@ void ledger_fd_released(struct ledger *ledger, int fd, struct ledger_fd_flight f
     uint32_t word = flight.state;
     uint32_t next = held ? (flight.state & ~7u) | LEDGER_LIVE : (flight.state & ~7u) | LEDGER_EMPTY;
     if (swap(&record->state, &word, next) && !held) {
-        count_released(ledger, flight.taken_by, by);
+        struct claim claim = {flight.taken_by, flight.owner, flight.flags};
+        count_released(ledger, actor, claim, by);
     }
 }
 
@@ -217,15 +325,19 @@ void ledger_fd_fly_range(struct ledger *ledger, struct ledger_actor *actor, uint
     }
 }
 
-void ledger_fd_released_range(struct ledger *ledger, uint32_t first, uint32_t last, bool held)
+void ledger_fd_released_range(struct ledger *ledger, struct ledger_actor *actor, uint32_t first,
+                              uint32_t last, bool held)
 {
     uint64_t used = __atomic_load_n(&ledger->header->used[LEDGER_FDS], __ATOMIC_ACQUIRE);
     for (uint64_t fd = first; fd <= last && fd < used; fd++) {
         struct ledger_fd *record = ledger_at(ledger, LEDGER_FDS, (uint32_t)fd);
         uint32_t word = record ? __atomic_load_n(&record->state, __ATOMIC_ACQUIRE) : 0;
         if (STATE(word) == LEDGER_IN_FLIGHT) {
-            struct ledger_fd_flight flight = {word, record->stack, 0};
-            ledger_fd_released(ledger, (int)fd, flight, held);
+            struct ledger_fd_flight flight = {.state = word,
+                                              .taken_by = record->stack,
+                                              .owner = record->owner,
+                                              .flags = record->flags};
+            ledger_fd_released(ledger, actor, (int)fd, flight, held);
         }
     }
 }
@@ -271,7 +383,7 @@ void ledger_fd_survived(struct ledger *ledger, int fd)
     }
 }
 
-void ledger_fd_end_others(struct ledger *ledger)
+void ledger_fd_end_others(struct ledger *ledger, struct ledger_actor *actor)
 {
-    ledger_fd_released_range(ledger, 0, UINT32_MAX, false);
+    ledger_fd_released_range(ledger, actor, 0, UINT32_MAX, false);
 }

@@ -13,9 +13,11 @@ static bool same(const struct ledger_event *event, enum ledger_event_kind kind, 
            event->kind == kind && event->error == error && event->stack == stack;
 }
 
-void ledger_note(struct ledger *ledger, struct ledger_actor *actor, enum ledger_event_kind kind,
-                 int error, uint32_t stack, uint32_t other_stack, uint64_t start, uint64_t bytes,
-                 uint64_t now_ns)
+/* The record of that kind of event; LEDGER_EMPTY until its first is complete. NULL: no room. */
+static struct ledger_event *note(struct ledger *ledger, struct ledger_actor *actor,
+                                 enum ledger_event_kind kind, int error, uint32_t stack,
+                                 uint32_t other_stack, uint64_t start, uint64_t bytes,
+                                 uint64_t now_ns)
 {
     uint64_t used = __atomic_load_n(&ledger->header->used[LEDGER_EVENTS], __ATOMIC_ACQUIRE);
     struct ledger_event *event = NULL;
@@ -29,7 +31,7 @@ void ledger_note(struct ledger *ledger, struct ledger_actor *actor, enum ledger_
         if (record == 0) {
             __atomic_add_fetch(&ledger->header->missed_records, 1, __ATOMIC_RELAXED);
             ledger_incomplete(ledger, LEDGER_INCOMPLETE_RECORDS);
-            return;
+            return NULL;
         }
         event = ledger_at(ledger, LEDGER_EVENTS, record);
         event->kind = (uint16_t)kind;
@@ -44,7 +46,31 @@ void ledger_note(struct ledger *ledger, struct ledger_actor *actor, enum ledger_
     event->start = start;
     __atomic_add_fetch(&event->bytes, bytes, __ATOMIC_RELAXED);
     __atomic_add_fetch(&event->count, 1, __ATOMIC_RELAXED);
-    if (!known) {
+    return event;
+}
+
+static void publish(struct ledger_event *event)
+{
+    if (event) {
         __atomic_store_n(&event->state, LEDGER_LIVE, __ATOMIC_RELEASE);
+    }
+}
+
+void ledger_note(struct ledger *ledger, struct ledger_actor *actor, enum ledger_event_kind kind,
+                 int error, uint32_t stack, uint32_t other_stack, uint64_t start, uint64_t bytes,
+                 uint64_t now_ns)
+{
+    publish(note(ledger, actor, kind, error, stack, other_stack, start, bytes, now_ns));
+}
+
+void ledger_note_owners(struct ledger *ledger, struct ledger_actor *actor,
+                        enum ledger_event_kind kind, uint32_t stack, uint32_t other_stack,
+                        uint64_t start, uint32_t owner, uint32_t other_owner, uint64_t now_ns)
+{
+    struct ledger_event *event = note(ledger, actor, kind, 0, stack, other_stack, start, 0, now_ns);
+    if (event) {
+        event->owner = owner;
+        event->other_owner = other_owner;
+        publish(event);
     }
 }

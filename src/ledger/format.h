@@ -119,10 +119,11 @@ enum ledger_fd_kind {
 #define LEDGER_UNSURE_PROT 0x200u /* an mprotect of it failed, perhaps half-way */
 /* Only mappings: how many memory slots map it now. At the most it stays there for good. */
 #define LEDGER_BINDINGS 0x3c00u
-#define LEDGER_BINDING 0x0400u    /* one of them */
-#define LEDGER_SHARED 0x4000u     /* two or more owners had it: only "growing" may accuse it */
-#define LEDGER_BOUND_OVER 0x8000u /* mapped over a bound range: slots older than it count as well  \
-                                   */
+#define LEDGER_BINDING 0x0400u /* one of them */
+#define LEDGER_SHARED 0x4000u  /* two or more owners had it: only "growing" may accuse it */
+#define LEDGER_BOUND_OVER                                                                          \
+    0x8000u /* mapped over a bound range: slots older than it count as well                        \
+             */
 /* Only descriptors, in the place of what only mappings have. */
 #define LEDGER_ANCHOR 0x10u /* its owner lives as long as it, or another anchor, is open */
 #define LEDGER_GIVEN 0x20u  /* injected into its owner's process by SECCOMP_IOCTL_NOTIF_ADDFD */
@@ -223,7 +224,7 @@ struct ledger_owner {
     uint16_t kind;               /* enum ledger_owner_kind */
     uint16_t flags;              /* LEDGER_OWNER_* */
     uint32_t pid;                /* the sandboxed process, where there is one; 0: unknown */
-    uint32_t refs;               /* records that name it */
+    uint32_t holds;              /* parts of it, slots of it, and calls that look at it just now */
     uint64_t serial;             /* the n-th owner that began in this process, from 1 */
     uint64_t begun_ns, ended_ns; /* CLOCK_MONOTONIC_COARSE; ended_ns only once ended */
     uint32_t ended_order;        /* how many of its kind had ended then, itself included (wraps) */
@@ -233,15 +234,17 @@ struct ledger_owner {
     uint64_t bytes;
     uint32_t begun_stack, ended_stack; /* 0: unknown */
     uint32_t parent; /* the owner that this is a part of (a VM within an explicit scope); 0: none.
-                        Only the outermost is a sandbox and counted; records name only that */
-    uint32_t reserved;
+                        Only the outermost is a sandbox, and counted; records may name a part, and
+                        count for both */
+    uint32_t slots;  /* the writer's own: its memory slots, where it is a VM */
     char label[LEDGER_LABEL_SIZE]; /* NUL-terminated */
 };
 
-#define LEDGER_OWNER_LISTENS 0x1u    /* a seccomp listener has joined it */
-#define LEDGER_OWNER_REAPED 0x2u     /* its process has been reaped */
-#define LEDGER_OWNER_UNSEEN_END 0x4u /* its end was not seen but inferred: the pid was used again  \
-                                      */
+#define LEDGER_OWNER_LISTENS 0x1u /* a seccomp listener has joined it */
+#define LEDGER_OWNER_REAPED 0x2u  /* its process has been reaped */
+#define LEDGER_OWNER_UNSEEN_END                                                                    \
+    0x4u /* its end was not seen but inferred: the pid was used again                              \
+          */
 
 /* How many of a stack's resources were held each time that a sandbox ended: its low-water marks
  * over the whole run. An epoch is the end of a sandbox, the deletion of a memory slot of one that

@@ -79,6 +79,19 @@ bool ledger_resume(struct ledger *ledger, void *base, struct ledger_backing *bac
             stack->mappings_live = 0;
             stack->bytes_live = 0;
         }
+        struct ledger_growth *growth = ledger_at(ledger, LEDGER_GROWTH, (uint32_t)i);
+        if (growth) {
+            growth->mappings_owned = 0;
+        }
+    }
+    for (uint64_t i = 1; i < header->used[LEDGER_OWNERS]; i++) {
+        struct ledger_owner *owner = ledger_at(ledger, LEDGER_OWNERS, (uint32_t)i);
+        if (owner) { /* slots are the writer's own, and went with it */
+            owner->holds = owner->slots != 0 ? 0 : owner->holds;
+            owner->mappings = 0;
+            owner->bytes = 0;
+            owner->slots = 0;
+        }
     }
     for (uint64_t i = 1; i < header->used[LEDGER_MODULES]; i++) {
         struct ledger_module *module = ledger_at(ledger, LEDGER_MODULES, (uint32_t)i);
@@ -226,7 +239,8 @@ uint32_t ledger_reserve(struct ledger *ledger, struct ledger_actor *actor, enum 
 
 void ledger_make_ahead(struct ledger *ledger, struct ledger_actor *actor)
 {
-    static const enum ledger_table growing[] = {LEDGER_MAPPINGS, LEDGER_STACKS, LEDGER_FRAMES};
+    static const enum ledger_table growing[] = {LEDGER_MAPPINGS, LEDGER_STACKS, LEDGER_FRAMES,
+                                                LEDGER_OWNERS, LEDGER_GROWTH};
     for (unsigned i = 0; i < sizeof(growing) / sizeof(growing[0]); i++) {
         enum ledger_table table = growing[i];
         uint64_t in_base = ledger_layout[table].in_base;

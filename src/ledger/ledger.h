@@ -32,6 +32,8 @@ struct ledger_backing {
     /* The generation of the module table in which the newest of the code at these addresses was
      * loaded. NULL: nobody knows, so a stack of another generation is another stack. */
     uint32_t (*code_since)(const uint64_t *frames, unsigned count);
+    /* CLOCK_MONOTONIC_COARSE in ns, for what ends by a release. NULL: always 0. */
+    uint64_t (*now)(void);
 };
 
 /* Where an update is under way: a word in the updating frame, so that a later entry of the thread
@@ -73,6 +75,10 @@ enum ledger_map_op {
                             ticket under which that place was put in flight, 0: it was not */
     LEDGER_MAP_PROTECT,  /* [start, end) has protection `prot` now; flags
                             LEDGER_UNSURE_PROT: perhaps, in part */
+    LEDGER_MAP_ASSIGN,   /* [start, end) is `owner`'s now */
+    LEDGER_MAP_BIND,     /* memory slot `detail` of VM `owner` maps [start, end) now */
+    LEDGER_MAP_UNBIND,   /* slot `detail` of VM `owner` was deleted; its range is known */
+    LEDGER_MAP_UNBIND_ALL, /* VM `owner` has ended, and its slots with it */
 };
 
 struct ledger_map_event {
@@ -90,6 +96,17 @@ struct ledger_map_event {
     uint8_t prot;
     bool keep_old; /* MOVE: MREMAP_DONTUNMAP; INSERT: only where nothing is recorded */
     bool fixed;    /* INSERT: over whatever was there, by the program's wish */
+};
+
+/* slots.c: memory slots of VMs, KVM_SET_USER_MEMORY_REGION. Only under the mappings' lock. */
+struct ledger_slot;
+#define LEDGER_SLOT_SEGMENTS 256u
+#define LEDGER_SLOTS_PER_SEGMENT 4096u
+struct ledger_slots {
+    uint32_t *bucket;
+    struct ledger_slot *segment[LEDGER_SLOT_SEGMENTS];
+    uint32_t used; /* entries ever used, + 1 */
+    uint32_t free; /* list */
 };
 
 /* A place in the queue. A thread that takes places from a list may still look at `next` of one
@@ -129,6 +146,10 @@ struct ledger {
     struct ledger_map_event current;
     uint32_t free_mapping; /* list through `stack` */
     struct ledger_index index;
+    struct ledger_slots slots;
+    /* owners.c */
+    uint32_t owner_hand; /* goes round the table, looking for a record to use again */
+    uint32_t rebuilding; /* the owners' mappings are being counted anew */
 };
 
 /* Starts a ledger in `base`, LEDGER_BASE_SIZE zeroed bytes that may already carry the command's
@@ -207,6 +228,73 @@ void ledger_map_repair(struct ledger *ledger, struct ledger_actor *actor);
 uint32_t ledger_string(struct ledger *ledger, struct ledger_actor *actor, const char *text,
                        size_t length);
 
+/* --- owners.c --- */
+
+/* Ended owners that leave nothing are remembered this long: so many begin after them. */
+#define LEDGER_OWNERS_KEPT 8192u
+
+struct ledger_owner_event {
+    enum ledger_owner_kind kind;
+    const char *label; /* `label_length` bytes, cut at LEDGER_LABEL_SIZE - 1; NULL: none */
+    size_t label_length;
+    uint32_t pid;
+    uint32_t anchors; /* that it begins with; without any it lives until ledger_owner_end */
+    uint32_t parent;  /* 0: a sandbox of its own */
+    uint32_t stack;
+    uint64_t now_ns;
+};
+
+/* Begins an owner. 0: no room (counted). */
+uint32_t ledger_owner_begin(struct ledger *ledger, struct ledger_actor *actor,
+                            const struct ledger_owner_event *event);
+
+/* The record of an owner that lives or has ended; NULL: there is none. */
+struct ledger_owner *ledger_owner(const struct ledger *ledger, uint32_t owner);
+
+/* The sandbox that `owner` is, or is a part of; 0 for 0. */
+uint32_t ledger_owner_outermost(const struct ledger *ledger, uint32_t owner);
+
+bool ledger_owner_lives(const struct ledger *ledger, uint32_t owner);
+
+/* Nothing that it holds is forgotten, nor its record used again, between these two. False: there
+ * is no such owner. */
+bool ledger_owner_hold(struct ledger *ledger, uint32_t owner);
+void ledger_owner_unhold(struct ledger *ledger, uint32_t owner);
+
+/* One more thing that it lives by, and one less, released by `stack`: after the last it has ended.
+ */
+void ledger_owner_anchor(struct ledger *ledger, uint32_t owner);
+void ledger_owner_unanchor(struct ledger *ledger, struct ledger_actor *actor, uint32_t owner,
+                           uint32_t stack);
+
+/* Ends it whatever its anchors. False: it does not live. */
+bool ledger_owner_end(struct ledger *ledger, struct ledger_actor *actor, uint32_t owner,
+                      uint32_t stack);
+
+/* An ended one lives after all: its listener still delivers. */
+void ledger_owner_revive(struct ledger *ledger, uint32_t owner);
+
+/* It holds so many more (less, if negative); so does what it is a part of. False, and nothing
+ * changed, if there is no such owner. */
+bool ledger_owner_count(struct ledger *ledger, uint32_t owner, int fds, int mappings,
+                        int64_t bytes);
+
+/* boxledger_mark. */
+void ledger_mark_epoch(struct ledger *ledger);
+
+/* --- growth.c --- */
+
+/* Before a stack's counts change: what they were at the ends of sandboxes since they last did. */
+void ledger_growth_note(struct ledger *ledger, uint32_t index, struct ledger_stack *stack);
+
+static inline void ledger_growth(struct ledger *ledger, uint32_t index, struct ledger_stack *stack)
+{
+    uint32_t epoch = __atomic_load_n(&ledger->header->epoch, __ATOMIC_RELAXED);
+    if (__builtin_expect(__atomic_load_n(&stack->epoch, __ATOMIC_RELAXED) != epoch, 0)) {
+        ledger_growth_note(ledger, index, stack);
+    }
+}
+
 /* --- stacks.c --- */
 
 /* Interns a stack. 0: no room (counted). */
@@ -238,8 +326,10 @@ bool ledger_fd_adopt(struct ledger *ledger, struct ledger_actor *actor, int fd,
 
 /* What a release found: hand it back to ledger_fd_released. */
 struct ledger_fd_flight {
-    uint32_t state;       /* the slot's word in flight; 0: nothing was recorded */
-    uint32_t taken_by;    /* stack */
+    uint32_t state;    /* the slot's word in flight; 0: nothing was recorded */
+    uint32_t taken_by; /* stack */
+    uint32_t owner;    /* whose it was, with its flags */
+    uint16_t flags;
     uint32_t released_by; /* nothing recorded, but this stack closed that number before */
 };
 
@@ -248,12 +338,20 @@ struct ledger_fd_flight ledger_fd_fly(struct ledger *ledger, struct ledger_actor
                                       uint32_t stack);
 
 /* After it: `held` says that the call cannot have closed it, so the record stays. */
-void ledger_fd_released(struct ledger *ledger, int fd, struct ledger_fd_flight flight, bool held);
+void ledger_fd_released(struct ledger *ledger, struct ledger_actor *actor, int fd,
+                        struct ledger_fd_flight flight, bool held);
 
 /* The same for every recorded number in [first, last] (close_range). */
 void ledger_fd_fly_range(struct ledger *ledger, struct ledger_actor *actor, uint32_t first,
                          uint32_t last, uint32_t stack);
-void ledger_fd_released_range(struct ledger *ledger, uint32_t first, uint32_t last, bool held);
+void ledger_fd_released_range(struct ledger *ledger, struct ledger_actor *actor, uint32_t first,
+                              uint32_t last, bool held);
+
+/* Gives a recorded descriptor to `owner` (0: the supervisor), sets and clears flags (LEDGER_*), and
+ * where `kind` is not LEDGER_FD_UNKNOWN says what it is. False, and nothing changed: it is not
+ * recorded as held, or there is no such owner. */
+bool ledger_fd_assign(struct ledger *ledger, struct ledger_actor *actor, int fd, uint32_t owner,
+                      uint16_t set, uint16_t clear, enum ledger_fd_kind kind);
 
 /* FD_CLOEXEC as last set through a wrapper. */
 void ledger_fd_cloexec(struct ledger *ledger, int fd, bool on);
@@ -264,13 +362,18 @@ struct ledger_fd *ledger_fd_record(const struct ledger *ledger, int fd);
 
 /* After ledger_resume: the kernel says that `fd` is open / the scan is over. */
 void ledger_fd_survived(struct ledger *ledger, int fd);
-void ledger_fd_end_others(struct ledger *ledger);
+void ledger_fd_end_others(struct ledger *ledger, struct ledger_actor *actor);
 
 /* --- mappings.c --- */
 
 /* Applies an event, now or, where another update is under way, as soon as that is over. */
 void ledger_map_submit(struct ledger *ledger, struct ledger_actor *actor,
                        const struct ledger_map_event *event);
+
+/* LEDGER_MAP_ASSIGN, at once. 0; ENOMEM: a part of it is not recorded as mapped; EAGAIN: another
+ * update is under way. Only after 0 anything has changed. */
+int ledger_map_assign(struct ledger *ledger, struct ledger_actor *actor,
+                      const struct ledger_map_event *event);
 
 /* Nodes for some more records, if the lock is free: see ledger_make_ahead. */
 void ledger_map_make_ahead(struct ledger *ledger, struct ledger_actor *actor);
@@ -281,5 +384,10 @@ void ledger_map_make_ahead(struct ledger *ledger, struct ledger_actor *actor);
 void ledger_note(struct ledger *ledger, struct ledger_actor *actor, enum ledger_event_kind kind,
                  int error, uint32_t stack, uint32_t other_stack, uint64_t start, uint64_t bytes,
                  uint64_t now_ns);
+
+/* The same, with whose it was and who closed it or got it. */
+void ledger_note_owners(struct ledger *ledger, struct ledger_actor *actor,
+                        enum ledger_event_kind kind, uint32_t stack, uint32_t other_stack,
+                        uint64_t start, uint32_t owner, uint32_t other_owner, uint64_t now_ns);
 
 #endif

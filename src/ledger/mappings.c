@@ -9,12 +9,17 @@
  * Ranges of published records never overlap, but for a moment while one is split (the upper part
  * is published before the lower one shrinks).
  */
+#include <errno.h>
+
 #include "fault.h"
 #include "index.h"
 #include "ledger.h"
+#include "slots.h"
 
 /* Kept apart, so that an update takes no more of a small stack than its own kind needs. */
 #define APART __attribute__((noinline))
+
+#define ASSIGN_TRIES 20000u
 
 static struct ledger_mapping *mapping_at(const struct ledger *ledger, uint32_t record)
 {
@@ -51,18 +56,49 @@ static void free_record(struct ledger *ledger, uint32_t record)
     ledger->free_mapping = record;
 }
 
-static void count(struct ledger *ledger, uint32_t index, int mappings, int64_t bytes)
-{
-    struct ledger_stack *stack = index ? ledger_stack(ledger, index) : NULL;
-    if (stack) {
-        __atomic_add_fetch(&stack->mappings_live, mappings, __ATOMIC_RELAXED);
-        __atomic_add_fetch(&stack->bytes_live, bytes, __ATOMIC_RELAXED);
-    }
-}
-
 static int64_t size_of(const struct ledger_mapping *mapping)
 {
     return (int64_t)(mapping->end - mapping->start);
+}
+
+/* Whose it is, when both say: see ledger_mapping in format.h. Two, where they differ. */
+static uint32_t second_owner(const struct ledger_mapping *mapping)
+{
+    return mapping->bound_owner != mapping->owner ? mapping->bound_owner : 0;
+}
+
+static bool rebinds(const struct ledger_stack *stack)
+{
+    return stack && (__atomic_load_n(&stack->flags, __ATOMIC_RELAXED) & LEDGER_STACK_REBINDS);
+}
+
+/* Whether it is one owner's alone, and no business of "growing". */
+static bool is_owned(const struct ledger_mapping *mapping, const struct ledger_stack *stack)
+{
+    return (mapping->owner || mapping->bound_owner) && !(mapping->flags & LEDGER_SHARED) &&
+           !rebinds(stack);
+}
+
+/* So many more of that record's kind, with so many bytes more: for its stack and its owners. */
+static void count(struct ledger *ledger, const struct ledger_mapping *mapping, int mappings,
+                  int64_t bytes)
+{
+    uint32_t index = mapping->stack;
+    struct ledger_stack *stack = index ? ledger_stack(ledger, index) : NULL;
+    if (stack) {
+        ledger_growth(ledger, index, stack);
+        __atomic_add_fetch(&stack->mappings_live, mappings, __ATOMIC_RELAXED);
+        __atomic_add_fetch(&stack->bytes_live, bytes, __ATOMIC_RELAXED);
+    }
+    if (__builtin_expect(mapping->owner == 0 && mapping->bound_owner == 0, 1)) {
+        return;
+    }
+    ledger_owner_count(ledger, mapping->owner, 0, mappings, bytes);
+    ledger_owner_count(ledger, second_owner(mapping), 0, mappings, bytes);
+    struct ledger_growth *growth = index ? ledger_at(ledger, LEDGER_GROWTH, index) : NULL;
+    if (growth && is_owned(mapping, stack)) {
+        __atomic_add_fetch(&growth->mappings_owned, mappings, __ATOMIC_RELAXED);
+    }
 }
 
 /* Would the kernel keep these neighbours in one VMA? What a call mapped, it does; strangers only
@@ -98,7 +134,7 @@ static bool add(struct ledger *ledger, struct ledger_actor *actor, uint32_t reco
     if (!ledger_index_provide(ledger, actor, LEDGER_INDEX_DEPTH)) {
         __atomic_add_fetch(&ledger->header->missed_records, 1, __ATOMIC_RELAXED);
         ledger_incomplete(ledger, LEDGER_INCOMPLETE_RECORDS);
-        count(ledger, mapping->stack, -1, -size_of(mapping));
+        count(ledger, mapping, -1, -size_of(mapping));
         free_record(ledger, record);
         return false;
     }
@@ -112,7 +148,7 @@ static void drop(struct ledger *ledger, struct ledger_position position, uint32_
     uint32_t record = ledger_index_record(position);
     struct ledger_mapping *mapping = mapping_at(ledger, record);
     estimate(ledger, joins(ledger, position) - 1);
-    count(ledger, mapping->stack, -1, -size_of(mapping));
+    count(ledger, mapping, -1, -size_of(mapping));
     if (mapping->stack) {
         ledger_stack_released(ledger_stack(ledger, mapping->stack), by);
     }
@@ -147,9 +183,9 @@ static void split_at(struct ledger *ledger, struct ledger_actor *actor, uint64_t
         copy_unpublished(upper, lower);
         upper->start = address;
         __atomic_store_n(&upper->state, state, __ATOMIC_RELEASE);
-        count(ledger, lower->stack, 1, size_of(upper));
+        count(ledger, upper, 1, size_of(upper));
     }
-    count(ledger, lower->stack, 0, -(int64_t)(lower->end - address));
+    count(ledger, lower, 0, -(int64_t)(lower->end - address));
     __atomic_store_n(&lower->end, address, __ATOMIC_RELEASE);
     if (record) {
         add(ledger, actor, record);
@@ -281,13 +317,14 @@ static void rejoin(struct ledger *ledger, uint64_t boundary)
     if (lower->end != upper->start || lower->ticket != upper->ticket ||
         lower->stack != upper->stack || lower->state != upper->state ||
         lower->prot != upper->prot || lower->detail != upper->detail ||
-        !(lower->flags & LEDGER_SPLIT) ||
+        lower->owner != upper->owner || lower->bound_owner != upper->bound_owner ||
+        lower->unbound_stack != upper->unbound_stack || !(lower->flags & LEDGER_SPLIT) ||
         (lower->flags | LEDGER_SPLIT) != (upper->flags | LEDGER_SPLIT)) {
         return;
     }
     uint32_t record = ledger_index_record(high);
     uint64_t end = upper->end;
-    count(ledger, upper->stack, -1, 0);
+    count(ledger, upper, -1, 0);
     ledger_index_remove(ledger, upper->start);
     __atomic_store_n(&lower->end, end, __ATOMIC_RELEASE);
     free_record(ledger, record);
@@ -301,6 +338,7 @@ static APART void rollback(struct ledger *ledger, const struct ledger_map_event 
     for (uint64_t from = event->start;
          (mapping = next_within(ledger, &from, end, &position)) != NULL;) {
         if (flies(mapping, event->ticket)) {
+            mapping->flight = 0; /* when its last slot went is not known any more: long ago */
             __atomic_store_n(&mapping->state, LEDGER_LIVE, __ATOMIC_RELEASE);
         }
     }
@@ -317,9 +355,16 @@ static bool recorded(struct ledger *ledger, uint64_t start, uint64_t end)
     return position.node && at(ledger, position)->start < end;
 }
 
+/* What a fixed mapping takes over from what was there: the slots, which go by the address. */
+struct bindings {
+    uint32_t owner;
+    uint16_t flags;
+};
+
 /* Empties [start, end) for something that the kernel put there. False: a younger record has it. */
 static bool displace(struct ledger *ledger, struct ledger_actor *actor, uint64_t start,
-                     uint64_t end, const struct ledger_map_event *event, uint64_t own)
+                     uint64_t end, const struct ledger_map_event *event, uint64_t own,
+                     struct bindings *heir)
 {
     struct ledger_position position;
     if (!recorded(ledger, start, end)) {
@@ -338,17 +383,30 @@ static bool displace(struct ledger *ledger, struct ledger_actor *actor, uint64_t
         if (mapping->state == LEDGER_LIVE && !event->fixed) {
             __atomic_add_fetch(&ledger->header->map_releases_unseen, 1, __ATOMIC_RELAXED);
         }
+        if (event->fixed && (mapping->flags & LEDGER_BINDINGS)) {
+            heir->owner = mapping->bound_owner;
+            heir->flags = mapping->flags & (LEDGER_BINDINGS | LEDGER_SHARED);
+            heir->flags |= LEDGER_BOUND_OVER;
+        }
         drop(ledger, position, event->fixed ? event->stack : 0);
     }
     return true;
 }
 
+#define BOUND_FLAGS (LEDGER_BINDINGS | LEDGER_SHARED | LEDGER_BOUND_OVER)
+
+static uint32_t existing(const struct ledger *ledger, uint32_t owner)
+{
+    return ledger_owner(ledger, owner) ? owner : 0;
+}
+
 static APART void insert(struct ledger *ledger, struct ledger_actor *actor,
                          const struct ledger_map_event *event)
 {
+    struct bindings heir = {0};
     if (event->keep_old
             ? recorded(ledger, event->start, event->end)
-            : !displace(ledger, actor, event->start, event->end, event, event->ticket)) {
+            : !displace(ledger, actor, event->start, event->end, event, event->ticket, &heir)) {
         return;
     }
     uint32_t record = new_record(ledger, actor);
@@ -360,7 +418,7 @@ static APART void insert(struct ledger *ledger, struct ledger_actor *actor,
     struct ledger_mapping *mapping = mapping_at(ledger, record);
     mapping->flags = event->flags;
     if (old) {
-        mapping->flags |= old->flags & (uint16_t)~LEDGER_SPLIT;
+        mapping->flags |= old->flags & (uint16_t) ~(LEDGER_SPLIT | BOUND_FLAGS);
     }
     mapping->prot = old ? old->prot : event->prot;
     mapping->start = event->start;
@@ -368,13 +426,15 @@ static APART void insert(struct ledger *ledger, struct ledger_actor *actor,
     mapping->since_ns = event->now_ns;
     mapping->ticket = event->ticket;
     mapping->stack = event->stack;
-    mapping->owner = event->owner;
+    mapping->flags |= heir.flags;
+    mapping->owner = existing(ledger, event->owner);
     mapping->tid = event->tid;
-    mapping->bound_owner = 0;
+    mapping->bound_owner = existing(ledger, heir.owner);
     mapping->unbound_stack = 0;
+    mapping->flight = 0;
     mapping->detail = event->detail;
     __atomic_store_n(&mapping->state, LEDGER_LIVE, __ATOMIC_RELEASE);
-    count(ledger, event->stack, 1, size_of(mapping));
+    count(ledger, mapping, 1, size_of(mapping));
     struct ledger_stack *stack = event->stack ? ledger_stack(ledger, event->stack) : NULL;
     if (stack) {
         __atomic_add_fetch(&stack->acquired, 1, __ATOMIC_RELAXED);
@@ -411,7 +471,7 @@ static APART void copy_for_old(struct ledger *ledger, struct ledger_actor *actor
         struct ledger_mapping *copy = mapping_at(ledger, record);
         copy_unpublished(copy, old);
         __atomic_store_n(&copy->state, LEDGER_LIVE, __ATOMIC_RELEASE);
-        count(ledger, copy->stack, 1, size_of(copy));
+        count(ledger, copy, 1, size_of(copy));
         add(ledger, actor, record);
     }
 }
@@ -434,12 +494,13 @@ static APART void move_one(struct ledger *ledger, struct ledger_actor *actor,
     if (event->keep_old) {
         copy_for_old(ledger, actor, &old);
     }
-    displace(ledger, actor, start, end, event, UINT64_MAX);
+    struct bindings heir = {0}; /* a range that moves keeps what it was bound to */
+    displace(ledger, actor, start, end, event, UINT64_MAX, &heir);
     mapping->start = start;
     mapping->end = end;
     mapping->ticket = event->new_ticket;
     mapping->detail = mapping->flags & LEDGER_SHM_MAP ? 0 : mapping->detail; /* no shmdt finds it */
-    count(ledger, mapping->stack, 0, size_of(mapping) - (int64_t)(old.end - old.start));
+    count(ledger, mapping, 0, size_of(mapping) - (int64_t)(old.end - old.start));
     __atomic_store_n(&mapping->state, LEDGER_LIVE, __ATOMIC_RELEASE);
     if (add(ledger, actor, record)) {
         estimate(ledger, 1 - joins(ledger, ledger_index_find(ledger, start)));
@@ -502,7 +563,8 @@ static APART void move(struct ledger *ledger, struct ledger_actor *actor,
 {
     if (event->to_start != event->start && !event->detail) {
         /* The kernel chose the place, so what is recorded there was released unseen. */
-        displace(ledger, actor, event->to_start, event->to_end, event, UINT64_MAX);
+        struct bindings heir = {0};
+        displace(ledger, actor, event->to_start, event->to_end, event, UINT64_MAX, &heir);
     }
     struct ledger_position position;
     struct ledger_mapping *mapping;
@@ -582,6 +644,185 @@ static APART void protect(struct ledger *ledger, struct ledger_actor *actor,
     }
 }
 
+/* --- owners and slots --- */
+
+static APART void assign(struct ledger *ledger, struct ledger_actor *actor,
+                         const struct ledger_map_event *event)
+{
+    struct ledger_position position;
+    struct ledger_mapping *mapping;
+    split_at(ledger, actor, event->start);
+    split_at(ledger, actor, event->end);
+    for (uint64_t from = event->start;
+         (mapping = next_within(ledger, &from, event->end, &position)) != NULL;) {
+        count(ledger, mapping, -1, -size_of(mapping));
+        mapping->owner = existing(ledger, event->owner);
+        count(ledger, mapping, 1, size_of(mapping));
+    }
+}
+
+/* From here on nothing that this stack maps is one owner's alone: it feeds a pool. */
+static void note_rebinding(struct ledger *ledger, uint32_t index)
+{
+    struct ledger_stack *stack = index ? ledger_stack(ledger, index) : NULL;
+    struct ledger_growth *growth = index ? ledger_at(ledger, LEDGER_GROWTH, index) : NULL;
+    if (!stack || rebinds(stack)) {
+        return;
+    }
+    ledger_growth(ledger, index, stack);
+    __atomic_or_fetch(&stack->flags, LEDGER_STACK_REBINDS, __ATOMIC_RELAXED);
+    if (growth) {
+        __atomic_store_n(&growth->mappings_owned, 0, __ATOMIC_RELAXED);
+    }
+}
+
+static bool is_saturated(const struct ledger_mapping *mapping)
+{
+    return (mapping->flags & LEDGER_BINDINGS) == LEDGER_BINDINGS;
+}
+
+static void add_binding(struct ledger_mapping *mapping)
+{
+    if (!is_saturated(mapping)) {
+        mapping->flags = (uint16_t)(mapping->flags + LEDGER_BINDING);
+    }
+}
+
+static void bind_record(struct ledger *ledger, struct ledger_mapping *mapping, uint32_t owner)
+{
+    uint32_t before = ledger_owner_outermost(ledger, mapping->bound_owner);
+    bool another = before != 0 && before != ledger_owner_outermost(ledger, owner);
+    if (another && !(mapping->flags & LEDGER_BINDINGS)) {
+        note_rebinding(ledger, mapping->stack);
+    }
+    count(ledger, mapping, -1, -size_of(mapping));
+    mapping->flags |= another ? LEDGER_SHARED : 0;
+    add_binding(mapping);
+    mapping->bound_owner = owner;
+    mapping->unbound_stack = 0;
+    if (mapping->state == LEDGER_LIVE) {
+        mapping->flight = 0;
+    }
+    count(ledger, mapping, 1, size_of(mapping));
+}
+
+/* What a slot maps though no wrapper saw it mapped. It goes with the slot: the program's allocator
+ * may have it, and keep it for good. */
+static void adopt_gaps(struct ledger *ledger, struct ledger_actor *actor,
+                       const struct ledger_map_event *event)
+{
+    uint64_t from = event->start;
+    while (from < event->end) {
+        struct ledger_position position = ledger_index_find(ledger, from);
+        const struct ledger_mapping *mapping = position.node ? at(ledger, position) : NULL;
+        if (mapping && mapping->start <= from && mapping->end > from) {
+            from = mapping->end;
+            continue;
+        }
+        position = first_from(ledger, from);
+        uint64_t end = position.node ? at(ledger, position)->start : event->end;
+        struct ledger_map_event gap = *event;
+        gap.op = LEDGER_MAP_INSERT;
+        gap.start = from;
+        gap.end = end < event->end ? end : event->end;
+        gap.owner = 0;
+        gap.detail = 0;
+        gap.flags = LEDGER_ADOPTED | LEDGER_UNSURE_PROT;
+        gap.ticket = event->ticket;
+        insert(ledger, actor, &gap);
+        if (!recorded(ledger, gap.start, gap.end)) {
+            return; /* no room */
+        }
+        from = gap.end;
+    }
+}
+
+/* Whether a slot of that ticket maps this record, and not what was there before it. */
+static bool maps(const struct ledger_mapping *mapping, uint64_t ticket)
+{
+    return mapping->ticket <= ticket || (mapping->flags & LEDGER_BOUND_OVER);
+}
+
+static void unbind_slot(struct ledger *ledger, uint32_t index, const struct ledger_map_event *event)
+{
+    struct ledger_slot slot = *ledger_slot_at(ledger, index);
+    struct ledger_position position;
+    struct ledger_mapping *mapping;
+    for (uint64_t from = slot.start;
+         (mapping = next_within(ledger, &from, slot.end, &position)) != NULL;) {
+        mapping->unbound_stack = maps(mapping, slot.ticket) ? event->stack : mapping->unbound_stack;
+    }
+    ledger_slot_remove(ledger, index); /* from here on a rebuild counts without it */
+    for (uint64_t from = slot.start;
+         (mapping = next_within(ledger, &from, slot.end, &position)) != NULL;) {
+        if (!maps(mapping, slot.ticket) || is_saturated(mapping) ||
+            !(mapping->flags & LEDGER_BINDINGS)) {
+            continue;
+        }
+        mapping->flags = (uint16_t)(mapping->flags - LEDGER_BINDING);
+        if (mapping->flags & LEDGER_BINDINGS) {
+            continue;
+        }
+        if (mapping->flags & LEDGER_ADOPTED) {
+            drop(ledger, position, 0);
+        } else if (mapping->state == LEDGER_LIVE) {
+            mapping->flight = (uint32_t)(event->now_ns >> LEDGER_UNBOUND_SHIFT);
+        }
+    }
+}
+
+static APART void unbind(struct ledger *ledger, const struct ledger_map_event *event)
+{
+    uint32_t index = ledger_slot_find(ledger, event->owner, event->detail);
+    if (!index || ledger_slot_at(ledger, index)->ticket > event->ticket) {
+        return;
+    }
+    unbind_slot(ledger, index, event);
+    if (ledger_owner_lives(ledger, event->owner)) {
+        __atomic_add_fetch(&ledger->header->unbinds, 1, __ATOMIC_RELAXED);
+        __atomic_add_fetch(&ledger->header->epoch, 1, __ATOMIC_RELAXED);
+    }
+}
+
+static APART void unbind_all(struct ledger *ledger, const struct ledger_map_event *event)
+{
+    uint32_t index;
+    while ((index = ledger_slot_first(ledger, event->owner)) != 0) {
+        unbind_slot(ledger, index, event);
+    }
+}
+
+/* A slot of an owner that has ended meanwhile has ended, too. */
+static APART void bind(struct ledger *ledger, struct ledger_actor *actor,
+                       const struct ledger_map_event *event)
+{
+    uint32_t index = ledger_slot_find(ledger, event->owner, event->detail);
+    if (index && ledger_slot_at(ledger, index)->ticket >= event->ticket) {
+        return; /* done before it was cut short, or a younger one came first */
+    }
+    if (index) {
+        unbind_slot(ledger, index, event);
+    }
+    adopt_gaps(ledger, actor, event);
+    if (!ledger_owner(ledger, event->owner) ||
+        !ledger_slot_add(ledger, actor, event->owner, event)) {
+        return;
+    }
+    struct ledger_position position;
+    struct ledger_mapping *mapping;
+    split_at(ledger, actor, event->start);
+    split_at(ledger, actor, event->end);
+    for (uint64_t from = event->start;
+         (mapping = next_within(ledger, &from, event->end, &position)) != NULL;) {
+        if (maps(mapping, event->ticket)) {
+            bind_record(ledger, mapping, event->owner);
+        }
+    }
+    if (!ledger_owner_lives(ledger, event->owner)) {
+        unbind_all(ledger, event);
+    }
+}
+
 static void apply(struct ledger *ledger, struct ledger_actor *actor,
                   const struct ledger_map_event *event)
 {
@@ -603,6 +844,18 @@ static void apply(struct ledger *ledger, struct ledger_actor *actor,
         break;
     case LEDGER_MAP_PROTECT:
         protect(ledger, actor, event);
+        break;
+    case LEDGER_MAP_ASSIGN:
+        assign(ledger, actor, event);
+        break;
+    case LEDGER_MAP_BIND:
+        bind(ledger, actor, event);
+        break;
+    case LEDGER_MAP_UNBIND:
+        unbind(ledger, event);
+        break;
+    case LEDGER_MAP_UNBIND_ALL:
+        unbind_all(ledger, event);
         break;
     }
 }
@@ -818,6 +1071,51 @@ void ledger_map_submit(struct ledger *ledger, struct ledger_actor *actor,
     drain_rest(ledger, actor, &canary);
 }
 
+static bool all_recorded(struct ledger *ledger, uint64_t start, uint64_t end)
+{
+    while (start < end) {
+        struct ledger_position position = ledger_index_find(ledger, start);
+        const struct ledger_mapping *mapping = position.node ? at(ledger, position) : NULL;
+        if (!mapping || mapping->start > start || mapping->end <= start ||
+            mapping->state != LEDGER_LIVE) {
+            return false;
+        }
+        start = mapping->end;
+    }
+    return true;
+}
+
+int ledger_map_assign(struct ledger *ledger, struct ledger_actor *actor,
+                      const struct ledger_map_event *event)
+{
+    volatile uint64_t canary = LEDGER_CANARY(&canary);
+    int result = EAGAIN;
+    if (actor->locked) {
+        return result;
+    }
+    ledger_set_mark(&actor->locked, &canary);
+    /* Another thread's update takes less than a microsecond. One that was stopped in the middle of
+     * it is not waited for. */
+    for (unsigned tries = 0; tries < ASSIGN_TRIES && result == EAGAIN; tries++) {
+        if (!try_lock(ledger, actor)) {
+            continue;
+        }
+        drain(ledger, actor);
+        result = all_recorded(ledger, event->start, event->end) ? 0 : ENOMEM;
+        if (result == 0) {
+            ledger->current = *event;
+            __atomic_signal_fence(__ATOMIC_SEQ_CST);
+            ledger->applying = 1;
+            __atomic_signal_fence(__ATOMIC_SEQ_CST);
+            apply_current(ledger, actor);
+        }
+        unlock(ledger);
+    }
+    ledger_set_mark(&actor->locked, NULL);
+    drain_rest(ledger, actor, &canary);
+    return result;
+}
+
 void ledger_map_make_ahead(struct ledger *ledger, struct ledger_actor *actor)
 {
     volatile uint64_t canary = LEDGER_CANARY(&canary);
@@ -835,7 +1133,46 @@ void ledger_map_make_ahead(struct ledger *ledger, struct ledger_actor *actor)
 
 /* --- after an update that never returned --- */
 
-/* The index, the free list and the stacks' counters, from nothing but the records. */
+/* What owners hold of mappings is about to be counted anew; no record of theirs is used again
+ * meanwhile. */
+static void forget_owners(struct ledger *ledger)
+{
+    __atomic_store_n(&ledger->rebuilding, 1, __ATOMIC_SEQ_CST);
+    for (uint64_t i = 1; i < ledger->header->used[LEDGER_OWNERS]; i++) {
+        struct ledger_owner *owner = ledger_at(ledger, LEDGER_OWNERS, (uint32_t)i);
+        if (owner) {
+            __atomic_store_n(&owner->mappings, 0, __ATOMIC_SEQ_CST);
+            __atomic_store_n(&owner->bytes, 0, __ATOMIC_RELAXED);
+        }
+    }
+}
+
+static void count_bindings(struct ledger *ledger)
+{
+    ledger_slot_rebuild(ledger);
+    for (uint32_t i = 1; i < ledger->slots.used; i++) {
+        const struct ledger_slot *slot = ledger_slot_at(ledger, i);
+        struct ledger_position position;
+        struct ledger_mapping *mapping;
+        if (!slot->live) {
+            continue;
+        }
+        for (uint64_t from = slot->start;
+             (mapping = next_within(ledger, &from, slot->end, &position)) != NULL;) {
+            if (!maps(mapping, slot->ticket)) {
+                continue;
+            }
+            add_binding(mapping);
+            if (mapping->bound_owner == 0) { /* that was as far as the update had come */
+                count(ledger, mapping, -1, -size_of(mapping));
+                mapping->bound_owner = slot->owner;
+                count(ledger, mapping, 1, size_of(mapping));
+            }
+        }
+    }
+}
+
+/* The index, the free list and all counters, from nothing but the records. */
 static void rebuild(struct ledger *ledger, struct ledger_actor *actor)
 {
     struct ledger_header *header = ledger->header;
@@ -847,21 +1184,27 @@ static void rebuild(struct ledger *ledger, struct ledger_actor *actor)
         if (stack) {
             stack->mappings_live = 0;
             stack->bytes_live = 0;
+            struct ledger_growth *growth = ledger_at(ledger, LEDGER_GROWTH, (uint32_t)i);
+            if (growth) {
+                growth->mappings_owned = 0;
+            }
         }
     }
+    forget_owners(ledger);
     for (uint64_t i = header->used[LEDGER_MAPPINGS]; i-- > 1;) {
         struct ledger_mapping *mapping = mapping_at(ledger, (uint32_t)i);
         if (mapping->state == LEDGER_EMPTY) {
             free_record(ledger, (uint32_t)i);
             continue;
         }
+        mapping->flags &= (uint16_t)~LEDGER_BINDINGS;
         struct ledger_position position = ledger_index_find(ledger, mapping->start);
         struct ledger_mapping *other = position.node ? at(ledger, position) : NULL;
         if (other && other->start == mapping->start) { /* a split or a move in the middle */
             free_record(ledger, (uint32_t)i);
             continue;
         }
-        count(ledger, mapping->stack, 1, size_of(mapping));
+        count(ledger, mapping, 1, size_of(mapping));
         add(ledger, actor, (uint32_t)i);
     }
     /* A split publishes the upper part first. */
@@ -871,11 +1214,13 @@ static void rebuild(struct ledger *ledger, struct ledger_actor *actor)
         struct ledger_mapping *mapping = at(ledger, position);
         if (next.node && at(ledger, next)->start < mapping->end) {
             uint64_t boundary = at(ledger, next)->start;
-            count(ledger, mapping->stack, 0, -(int64_t)(mapping->end - boundary));
+            count(ledger, mapping, 0, -(int64_t)(mapping->end - boundary));
             mapping->end = boundary;
         }
         position = next;
     }
+    count_bindings(ledger);
+    __atomic_store_n(&ledger->rebuilding, 0, __ATOMIC_SEQ_CST);
 }
 
 void ledger_map_repair(struct ledger *ledger, struct ledger_actor *actor)

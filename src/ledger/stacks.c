@@ -99,6 +99,8 @@ uint32_t ledger_stack_intern(struct ledger *ledger, struct ledger_actor *actor,
     stack->frames = (uint16_t)count;
     stack->flags = (uint16_t)flags;
     stack->generation = generation;
+    stack->epoch = __atomic_load_n(&ledger->header->epoch, __ATOMIC_RELAXED);
+    (void)ledger_make(ledger, actor, LEDGER_GROWTH, index); /* without room it never grows */
     for (;;) {
         uint32_t seen = head;
         stack->next = seen;

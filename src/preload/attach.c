@@ -385,7 +385,7 @@ static void begin(int argc, char **argv)
     describe_process(argc, argv);
     for_every_fd(inherited);
     if (!FAULT(cloexec_kept)) {
-        ledger_fd_end_others(&shim.ledger);
+        ledger_fd_end_others(&shim.ledger, shim_actor());
     }
     shim_remember_stderr();
     __atomic_store_n(&header->process_state, LEDGER_PROCESS_RUNNING, __ATOMIC_RELEASE);

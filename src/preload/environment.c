@@ -271,7 +271,7 @@ void shim_exec_failed(const struct shim_exec *exec)
         for (uint32_t fd = 0; fd < shim.ledger.header->used[LEDGER_FDS]; fd++) {
             const struct ledger_fd *record = ledger_fd_record(&shim.ledger, (int)fd);
             if (record && (record->flags & LEDGER_CLOEXEC)) {
-                ledger_fd_released(&shim.ledger, (int)fd,
+                ledger_fd_released(&shim.ledger, shim_actor(), (int)fd,
                                    (struct ledger_fd_flight){.state = record->state}, false);
             }
         }

@@ -211,12 +211,12 @@ struct shim_release shim_fd_releasing(const struct unwind_start *here, int fd)
 
 void shim_fd_gone(int fd, const struct shim_release *release)
 {
-    ledger_fd_released(&shim.ledger, fd, release->flight, false);
+    ledger_fd_released(&shim.ledger, shim_actor(), fd, release->flight, false);
 }
 
 void shim_fd_kept(int fd, const struct shim_release *release)
 {
-    ledger_fd_released(&shim.ledger, fd, release->flight, true);
+    ledger_fd_released(&shim.ledger, shim_actor(), fd, release->flight, true);
 }
 
 /* EBADF: there was nothing to close. Twice closed, if the ledger saw the first one; a loop over

@@ -301,7 +301,7 @@ int shim_close_range(const struct unwind_start *here, bool raw, unsigned first, 
         return result;
     }
     if (closes) {
-        ledger_fd_released_range(&shim.ledger, first, last, result < 0);
+        ledger_fd_released_range(&shim.ledger, shim_actor(), first, last, result < 0);
     } else if (result == 0 && (flags & CLOSE_RANGE_UNSHARE)) {
         shim_thread.detached = true;
     } else if (result == 0) {
@@ -324,6 +324,6 @@ EXPORT void closefrom(int first)
     }
     REAL(closefrom)(first);
     if (watching) {
-        ledger_fd_released_range(&shim.ledger, from, UINT32_MAX, false);
+        ledger_fd_released_range(&shim.ledger, shim_actor(), from, UINT32_MAX, false);
     }
 }

@@ -169,7 +169,7 @@ static void close_one(struct thread *thread)
     if (below(thread, 8) == 0) { /* refused */
         struct ledger_fd_flight flight =
             ledger_fd_fly(world->ledger, &thread->actor, fd, some_stack(thread));
-        ledger_fd_released(world->ledger, fd, flight, true);
+        ledger_fd_released(world->ledger, &thread->actor, fd, flight, true);
         return;
     }
     thread->fd[at] = thread->fd[--thread->held_fds];
@@ -182,7 +182,7 @@ static void close_one(struct thread *thread)
     expect(thread, flight.taken_by == world->number_stack[fd], "another's record is released");
     world->number_stack[fd] = 0;
     world->number[fd] = CLOSED; /* from here on it may be anybody's */
-    ledger_fd_released(world->ledger, fd, flight, false);
+    ledger_fd_released(world->ledger, &thread->actor, fd, flight, false);
 }
 
 static void close_block(struct thread *thread)
@@ -196,7 +196,7 @@ static void close_block(struct thread *thread)
         thread->world->number_stack[fd] = fd < first + 10 ? event.stack : 0;
     }
     ledger_fd_fly_range(ledger, &thread->actor, first + 10, last, event.stack);
-    ledger_fd_released_range(ledger, first + 10, last, false);
+    ledger_fd_released_range(ledger, &thread->actor, first + 10, last, false);
 }
 
 static struct ledger_map_event event_of(struct thread *thread, enum ledger_map_op op,
