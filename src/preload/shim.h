@@ -17,6 +17,7 @@
 #include "ledger/ledger.h"
 #include "options.h"
 #include "raw.h"
+#include "sandbox/sandbox.h"
 #include "unwind.h"
 
 #define EXPORT __attribute__((visibility("default")))
@@ -43,6 +44,7 @@ struct shim {
     uint32_t generation_base; /* what earlier images of the process used up (execs) */
     struct options options;
     struct ledger ledger;
+    struct sandbox sandbox;
 };
 
 _Static_assert(offsetof(struct shim, vm_children) == 8, "wrap_vfork.S counts there");
@@ -54,6 +56,7 @@ extern struct shim shim;
 #define SHIM_CAPTURES 2 /* one interrupted by a handler that captures another */
 struct shim_thread {
     struct ledger_actor actor;
+    struct sandbox_thread sandbox;
     /* Where a stack is captured: it would be half a KiB of the program's own. */
     ledger_mark capturing[SHIM_CAPTURES];
     uint64_t frames[SHIM_CAPTURES][LEDGER_FRAMES_MAX];
@@ -144,6 +147,20 @@ void shim_fd_released(int fd, const struct shim_release *release, int result);
 /* A release that succeeds whatever the call answers (fclose), or that the kernel undid. */
 void shim_fd_gone(int fd, const struct shim_release *release);
 void shim_fd_kept(int fd, const struct shim_release *release);
+
+/* The same for one that is an owner's, whoever's scope it is taken in. */
+void shim_fd_taken_for(const struct unwind_start *here, int fd, enum ledger_fd_kind kind,
+                       unsigned flags, uint32_t detail, uint32_t owner);
+
+/* What the kinds of sandboxes want to know of an event in this thread. */
+struct sandbox_event shim_sandbox_event(const struct unwind_start *here);
+
+/* --- wrap_process.c: around every call that makes a child --- */
+
+/* Before; then with its result in the parent (pid, or what failed), `signal` the one that tells the
+ * child's end. Both do nothing where this process is not watched. */
+uint32_t shim_child_ticket(void);
+void shim_child_made(const struct unwind_start *here, pid_t pid, uint32_t ticket, int signal);
 
 /* --- attach.c --- */
 
