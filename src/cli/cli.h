@@ -71,6 +71,7 @@ struct output {
     FILE *standard;
     int fd; /* of path, -1 without */
     bool created, json;
+    uint64_t settle_ns;
     struct write_options write;
     struct suppressions suppressions;
     struct symbols *symbols;

@@ -41,6 +41,7 @@ bool output_begin(struct output *output, struct arguments *arguments, FILE *stan
         cli_say("--format=%s: formats are text and json", format);
         return false;
     }
+    output->settle_ns = options->settle_ms * UINT64_C(1000000);
     output->write.live = options->live;
     output->write.print_suppressions = options->print_suppressions;
     if (suppressions) {
@@ -72,6 +73,10 @@ static void allow_stack(void)
 bool output_add(struct output *output, struct reader *reader, struct kernel_view *view,
                 struct failure *failure)
 {
+    struct report_options options = {
+        .suppressions = output->write.suppressions ? &output->suppressions : NULL,
+        .settle_ns = output->settle_ns,
+    };
     struct output_report *item;
 
     output->reports = base_grow(output->reports, output->count, sizeof *output->reports);
@@ -87,7 +92,7 @@ bool output_add(struct output *output, struct reader *reader, struct kernel_view
     /* The view is only looked at while this runs, its names for as long as the report lives. */
     output->count++;
     if (!report_build(&item->report, reader, item->has_view ? &item->view : NULL, output->symbols,
-                      output->write.suppressions ? &output->suppressions : NULL, failure)) {
+                      &options, failure)) {
         output->count--;
         report_free(&item->report);
         kernel_view_free(&item->view);

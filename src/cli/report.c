@@ -10,7 +10,8 @@
 
 #define TAKES(key) (UINT64_C(1) << OPTIONS_KEY_##key)
 static const uint64_t keys = TAKES(report) | TAKES(format) | TAKES(live) | TAKES(error_exitcode) |
-                             TAKES(suppressions) | TAKES(print_suppressions) | TAKES(verbosity);
+                             TAKES(suppressions) | TAKES(print_suppressions) | TAKES(settle_ms) |
+                             TAKES(verbosity);
 
 /* Adds one ledger. Returns false after saying why not. */
 static bool add_ledger(struct output *output, const char *path)
@@ -40,6 +41,8 @@ static bool add_ledger(struct output *output, const char *path)
         kernel_maps_file((pid_t)reader->header.pid, fd)) {
         view.running = true;
         kernel_look(&view, (pid_t)reader->header.pid);
+        kernel_look_at_owners(&view, (pid_t)reader->header.pid, fd);
+        kernel_sample_threads(&view, (pid_t)reader->header.pid);
         lives = true;
         /* Anew: what was taken since the first look must not seem unknown to the ledger. */
         reader_close(reader);

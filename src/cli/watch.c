@@ -172,6 +172,13 @@ static void let_go(struct watched *watched)
 /* --- exits ---------------------------------------------------------------------------------------
  */
 
+static void look(struct watched *watched)
+{
+    kernel_look(&watched->view, watched->pid);
+    kernel_look_at_owners(&watched->view, watched->pid, watched->fd);
+    kernel_sample_threads(&watched->view, watched->pid);
+}
+
 /* The process stands at its exit and waits, for a bounded moment: ask the kernel what it holds,
  * then let it go. */
 static void serve_exit(struct watched *watched, uint32_t serial)
@@ -179,7 +186,7 @@ static void serve_exit(struct watched *watched, uint32_t serial)
     find_process(watched);
     watched->view.running = false;
     if (watched->pid)
-        kernel_look(&watched->view, watched->pid);
+        look(watched);
     write_outside_word(watched->fd, offsetof(struct ledger_outside, checked), serial);
     if (watched->futex)
         (void)syscall(
@@ -467,7 +474,7 @@ void watch_finish(struct watch *watch)
             /* A daemon, say: it goes on, without us. */
             if (watched->state != LEDGER_PROCESS_EXITING) {
                 watched->view.running = true;
-                kernel_look(&watched->view, watched->pid);
+                look(watched);
             }
             write_outside_word(watched->fd, offsetof(struct ledger_outside, command_alive), 0);
             let_go(watched);

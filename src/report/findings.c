@@ -3,19 +3,17 @@
  * sorted by what kills the process first.
  *
  * Alike is what has the same verdict, resource, kind of owner, name and stack, where a stack is
- * its places in the code: an object that was loaded twice, at two addresses, is one code. It
- * writes nothing and asks nobody; text.c and json.c do the one, kernel.c the other.
+ * its places in the code (codes.c). It judges nothing: verdicts.c does. It writes nothing and asks
+ * nobody: text.c and json.c do the one, kernel.c the other.
  */
 #include <inttypes.h>
 #include <string.h>
-#include <time.h>
 #include <uthash.h>
 
-#include "ledger/kinds.h"
+#include "report/codes.h"
+#include "report/names.h"
 #include "report/report.h"
-#include "report/verify.h"
-
-#define SETTLE_NS 1000000000u /* DESIGN 6: what a sandbox may take to tidy up after its end */
+#include "report/verdicts.h"
 
 static const char *const verdict_names[REPORT_VERDICTS] = {
     [REPORT_LEAKED] = "leaked",
@@ -37,105 +35,13 @@ const char *report_resource_name(enum report_resource resource)
     return resource == REPORT_FD ? "fd" : "mapping";
 }
 
-/* --- what things are called ---------------------------------------------------------------------
- */
-
-/* The kernel's name less what differs between things that are alike: inode numbers, process ids.
- * Of plain files only that they are: each has a path of its own. */
-static const char *name_what(struct arena *arena, const char *name)
-{
-    enum ledger_fd_kind kind = verify_kind_of_name(name);
-    size_t length;
-
-    if (kind == LEDGER_FD_MEMFD)
-        return name + 1;
-    if (kind != LEDGER_FD_UNKNOWN)
-        return ledger_fd_kind_names[kind];
-    if (strncmp(name, "anon_inode:", 11) == 0) {
-        name += 11;
-        name += name[0] == '[';
-        length = strcspn(name, "]:");
-        return arena_text(arena, name, length);
-    }
-    if (name[0] != '/') { /* net:[4026531840] */
-        length = strcspn(name, ":");
-        return arena_text(arena, name, length);
-    }
-    if (strncmp(name, "/dev/", 5) == 0)
-        return name;
-    if (strncmp(name, "/proc/", 6) == 0 || strncmp(name, "/sys/", 5) == 0) {
-        char *what = arena_alloc(arena, 4 * strlen(name) + 1), *to = what;
-
-        for (const char *from = name; *from;) {
-            size_t digits = from > name && from[-1] == '/' ? strspn(from, "0123456789") : 0;
-
-            if (digits && (from[digits] == '/' || from[digits] == '\0')) {
-                *to++ = 'N';
-                from += digits;
-            } else {
-                *to++ = *from++;
-            }
-        }
-        return what;
-    }
-    return ledger_fd_kind_names[LEDGER_FD_FILE];
-}
-
-static const char *fd_what(struct arena *arena, const struct verify_held *held)
-{
-    unsigned kind = held->fd->kind < LEDGER_FD_KINDS ? held->fd->kind : LEDGER_FD_UNKNOWN;
-
-    if (held->name &&
-        (kind == LEDGER_FD_UNKNOWN || kind == LEDGER_FD_RECEIVED || kind == LEDGER_FD_IOCTL ||
-         kind == LEDGER_FD_DUP || (held->fd->flags & LEDGER_ADOPTED)))
-        return name_what(arena, held->name);
-    return ledger_fd_kind_names[kind];
-}
-
-static const char *mapping_what(struct arena *arena, const struct verify_held *held)
-{
-    unsigned flags = held->mapping->flags;
-
-    if ((flags & LEDGER_ADOPTED) && held->name && held->name[0] == '/')
-        return name_what(arena, held->name);
-    if (flags & LEDGER_SHM_MAP)
-        return "shared memory segment";
-    if (flags & LEDGER_FILE_MAP)
-        return flags & LEDGER_SHARED_MAP ? "shared file mapping" : "private file mapping";
-    if (flags & LEDGER_STACK_MAP)
-        return "stack";
-    return flags & LEDGER_SHARED_MAP ? "shared anonymous memory" : "private anonymous memory";
-}
-
-static const char *owner_kind(uint32_t kind)
-{
-    static const char *const names[] = {"supervisor", "kvm", "child", "seccomp", "api", "rule"};
-
-    return kind < sizeof names / sizeof *names ? names[kind] : "other";
-}
-
-/* --- stacks that are the same code
- * ---------------------------------------------------------------- */
-
-struct place {
-    uint64_t object; /* a string of the path's hash, or 0 */
-    uint64_t offset;
-};
-
-struct code { /* one for all stacks of the same places */
-    uint32_t id;
-    uint32_t stack; /* the first of them */
-    size_t size;
-    struct place *places;
-    UT_hash_handle hh;
-};
-
 struct groups {
     struct report *report;
     const struct reader *reader;
-    uint32_t *code_of; /* by stack; 0: not looked at yet */
-    struct code *codes;
-    uint32_t code_count;
+    const struct kernel_view *view;
+    struct codes codes;
+    struct owners owners;
+    struct text_id *texts;
     struct group *all;
     struct arena arena;
 };
@@ -151,57 +57,12 @@ struct group {
     struct report_finding finding;
     uint32_t stack;
     uint32_t released_by[2];
+    uint32_t unbound_by;
     uint32_t *owners; /* distinct; the last one first looked at */
     size_t owner_count;
     uint64_t order; /* of appearance */
     UT_hash_handle hh;
 };
-
-static uint64_t hash_text(const char *text)
-{
-    uint64_t hash = 14695981039346656037u;
-
-    for (; *text; text++)
-        hash = (hash ^ (unsigned char)*text) * 1099511628211u;
-    return hash | 1;
-}
-
-static uint32_t code_of_stack(struct groups *groups, uint32_t stack)
-{
-    const struct reader *reader = groups->reader;
-    struct place places[LEDGER_FRAMES_MAX];
-    const struct ledger_stack *record;
-    const uint64_t *frames;
-    struct code *code;
-    unsigned depth;
-
-    record = reader_stack(reader, stack, &frames, &depth);
-    if (!record)
-        return 0;
-    if (groups->code_of[stack])
-        return groups->code_of[stack];
-    for (unsigned i = 0; i < depth; i++) {
-        uint64_t pc = frames[i] & ~LEDGER_FRAME_EXACT;
-        const struct ledger_module *module = symbols_module(
-            reader, record->generation, frames[i] & LEDGER_FRAME_EXACT ? pc : pc - 1);
-
-        places[i] = (struct place){
-            module ? hash_text(reader_string(reader, module->path)) : 0,
-            module ? frames[i] - module->bias : frames[i],
-        };
-    }
-    HASH_FIND(hh, groups->codes, places, depth * sizeof *places, code);
-    if (!code) {
-        code = arena_alloc(&groups->arena, sizeof *code);
-        code->id = ++groups->code_count;
-        code->stack = stack;
-        code->places = arena_alloc(&groups->arena, depth * sizeof *places);
-        memcpy(code->places, places, depth * sizeof *places);
-        HASH_ADD_KEYPTR(hh, groups->codes, code->places, depth * sizeof *places, code);
-    }
-    groups->code_of[stack] = code->id;
-    return code->id;
-}
 
 /* --- grouping ------------------------------------------------------------------------------------
  */
@@ -212,17 +73,17 @@ struct text_id {
     char text[];
 };
 
-static uint32_t id_of_text(struct groups *groups, struct text_id **texts, const char *text)
+static uint32_t id_of_text(struct groups *groups, const char *text)
 {
     size_t length = strlen(text);
     struct text_id *entry;
 
-    HASH_FIND(hh, *texts, text, length, entry);
+    HASH_FIND(hh, groups->texts, text, length, entry);
     if (!entry) {
         entry = arena_alloc(&groups->arena, sizeof *entry + length + 1);
         memcpy(entry->text, text, length);
-        entry->id = HASH_COUNT(*texts) + 1;
-        HASH_ADD_KEYPTR(hh, *texts, entry->text, length, entry);
+        entry->id = HASH_COUNT(groups->texts) + 1;
+        HASH_ADD_KEYPTR(hh, groups->texts, entry->text, length, entry);
     }
     return entry->id;
 }
@@ -273,6 +134,21 @@ static void note_name(struct report_finding *finding, const char *name)
     finding->names[finding->name_count++] = name;
 }
 
+static void note_thread(struct report_finding *finding, const struct kernel_view *view,
+                        uint32_t tid)
+{
+    const char *name = view ? kernel_find_thread(view, tid) : NULL;
+    unsigned count = finding->thread_count;
+
+    if (tid == 0 || count == REPORT_THREADS)
+        return;
+    for (unsigned i = 0; i < count; i++)
+        if (finding->threads[i].tid == tid)
+            return;
+    finding->threads[count] = (struct report_thread){tid, name ? name : ""};
+    finding->thread_count++;
+}
+
 static void note_owner(struct group *group, uint32_t owner)
 {
     if (owner == 0)
@@ -299,57 +175,42 @@ static void note_released_by(struct group *group, const struct reader *reader, u
     }
 }
 
-static const struct ledger_owner *owner_of(const struct reader *reader,
-                                           const struct verify_held *held, uint32_t *index)
+static void group_case(struct groups *groups, const struct verdicts_case *the, const char *what,
+                       enum report_verdict verdict)
 {
-    const struct ledger_owner *owner;
-
-    *index = held->fd ? held->fd->owner : held->mapping->owner;
-    if (held->mapping && held->mapping->bound_owner)
-        *index = held->mapping->bound_owner;
-    owner = *index ? reader_record(reader, LEDGER_OWNERS, *index) : NULL;
-    if (!owner || owner->state == LEDGER_EMPTY)
-        *index = 0;
-    return *index ? owner : NULL;
-}
-
-static void group_held(struct groups *groups, struct text_id **texts,
-                       const struct verify_held *held, enum report_verdict verdict)
-{
-    struct arena *arena = &groups->report->arena;
+    const struct verify_held *held = the->held;
+    const struct owners_item *owner = owners_outermost(&groups->owners, the->owner);
+    uint64_t since_ns = held->fd ? held->fd->since_ns : held->mapping->since_ns;
     uint32_t stack = held->fd ? held->fd->stack : held->mapping->stack;
-    const char *what = held->fd ? fd_what(arena, held) : mapping_what(arena, held);
-    const struct ledger_owner *owner;
     struct report_finding *finding;
     struct group_key key = {0};
     struct group *group;
-    uint32_t index;
 
-    owner = owner_of(groups->reader, held, &index);
     key.verdict = verdict;
     key.resource = held->resource;
-    key.code = code_of_stack(groups, stack);
-    key.owner_kind = owner ? owner->kind : 0;
-    key.what = id_of_text(groups, texts, what);
+    key.code = the->code;
+    key.owner_kind = owner ? owner->record->kind : 0;
+    key.what = the->what;
     group = find_group(groups, &key);
     finding = &group->finding;
     if (finding->count == 0) {
         group->stack = stack;
         finding->what = what;
-        finding->owner_kind = owner ? owner_kind(owner->kind) : "";
+        finding->owner_kind = owner ? names_of_owner(owner->record->kind) : "";
     }
     finding->count++;
     finding->bytes += held->bytes;
     finding->verified = finding->verified && held->verified;
-    note_owner(group, index);
+    if (group->unbound_by == 0 && verdict == REPORT_LEAKED)
+        group->unbound_by = the->unbound_by;
+    note_owner(group, the->owner);
     note_name(finding, held->name);
+    note_thread(finding, groups->view, held->fd ? held->fd->tid : held->mapping->tid);
     note_released_by(group, groups->reader, stack);
-    note_time(finding, groups->reader, held->fd ? held->fd->since_ns : held->mapping->since_ns,
-              held->fd ? held->fd->since_ns : held->mapping->since_ns);
+    note_time(finding, groups->reader, since_ns, since_ns);
 }
 
-static void group_event(struct groups *groups, struct text_id **texts,
-                        const struct ledger_event *event)
+static void group_event(struct groups *groups, const struct ledger_event *event)
 {
     static const char *const calls[] = {
         [LEDGER_EVENT_UNMAP_REFUSED] = "munmap",  [LEDGER_EVENT_PROTECT_REFUSED] = "mprotect",
@@ -369,8 +230,8 @@ static void group_event(struct groups *groups, struct text_id **texts,
     key.verdict = close_twice ? REPORT_DOUBLE_CLOSE : REPORT_REFUSED;
     key.resource =
         close_twice || event->kind == LEDGER_EVENT_FD_REFUSED ? REPORT_FD : REPORT_MAPPING;
-    key.code = code_of_stack(groups, event->stack);
-    key.what = id_of_text(groups, texts, what);
+    key.code = codes_of_stack(&groups->codes, event->stack);
+    key.what = id_of_text(groups, what);
     key.error = event->error;
     group = find_group(groups, &key);
     finding = &group->finding;
@@ -449,6 +310,8 @@ static void tell_groups(struct groups *groups, struct symbols *symbols)
         for (unsigned j = 0; j < finding->released_count; j++)
             finding->released_by[j] =
                 symbols_resolve(symbols, groups->reader, sorted[i]->released_by[j]);
+        if (sorted[i]->unbound_by)
+            finding->unbound_by = symbols_resolve(symbols, groups->reader, sorted[i]->unbound_by);
         if (sorted[i]->owner_count) {
             size_t size = sorted[i]->owner_count * sizeof *sorted[i]->owners;
             uint32_t *ids = arena_alloc(&report->arena, size);
@@ -534,27 +397,25 @@ static void describe_process(struct report *report, const struct reader *reader,
     report->at_exit = report->verified && !view->running;
 }
 
-static void count_owners(struct report *report, const struct reader *reader)
+static void count_owners(struct report *report, const struct owners *owners)
 {
-    uint64_t count = reader->tables[LEDGER_OWNERS].count;
+    report->owners = arena_alloc(&report->arena, (owners->count + 1) * sizeof *report->owners);
+    report->owners_begun = owners->begun;
+    report->owners_ended = owners->ended;
+    for (size_t i = 1; i < owners->count; i++) {
+        const struct ledger_owner *record = owners->items[i].record;
 
-    report->owners = arena_alloc(&report->arena, (count ? count : 1) * sizeof *report->owners);
-    for (uint64_t i = 1; i < count; i++) {
-        const struct ledger_owner *owner = reader_record(reader, LEDGER_OWNERS, i);
-
-        if (owner->state != LEDGER_LIVE && owner->state != LEDGER_ENDED)
+        if (!record || owners->items[i].outermost != i)
             continue;
-        report->owners_begun++;
-        report->owners_ended += owner->state == LEDGER_ENDED;
         report->owners[report->owner_count++] = (struct report_owner){
-            .id = (uint32_t)i,
-            .kind = owner_kind(owner->kind),
-            .label = arena_text(&report->arena, owner->label,
-                                strnlen(owner->label, sizeof owner->label)),
-            .live = owner->state == LEDGER_LIVE,
-            .mappings = owner->mappings,
-            .bytes = owner->bytes,
-            .fds = owner->fds,
+            .id = record->serial,
+            .kind = names_of_owner(record->kind),
+            .label = arena_text(&report->arena, record->label,
+                                strnlen(record->label, sizeof record->label)),
+            .live = !owners->items[i].ended,
+            .mappings = record->mappings,
+            .bytes = record->bytes,
+            .fds = record->fds,
         };
     }
 }
@@ -592,49 +453,77 @@ static void count_totals(struct report *report, const struct reader *reader,
     report->lost_events = header->lost_events;
 }
 
-/* An owner that ended a while ago, or any at the end, when nothing more can come. */
-static bool has_settled(const struct report *report, const struct ledger_owner *owner)
+/* The last moment that the ledger knows of: when a killed process was still there. */
+static uint64_t last_moment(const struct groups *groups, const struct verify *verify)
 {
-    struct timespec now;
+    const struct ledger_header *header = &groups->reader->header;
+    uint64_t last = header->start_monotonic_ns;
 
-    if (owner->state != LEDGER_ENDED)
-        return false;
-    if (report->ended != REPORT_RUNNING)
-        return true;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec >=
-           owner->ended_ns + SETTLE_NS;
+    if (groups->report->end_ns > header->start_ns)
+        return last + groups->report->end_ns - header->start_ns;
+    for (size_t i = 1; i < groups->owners.count; i++)
+        if (groups->owners.items[i].ended_ns > last)
+            last = groups->owners.items[i].ended_ns;
+    for (size_t i = 0; i < verify->count; i++) {
+        const struct verify_held *held = &verify->held[i];
+        uint64_t since_ns = held->fd ? held->fd->since_ns : held->mapping->since_ns;
+
+        if (since_ns > last)
+            last = since_ns;
+    }
+    return last;
 }
 
-static void group_all(struct groups *groups, const struct verify *verify)
+static struct verdicts_terms terms_of(const struct groups *groups, const struct verify *verify,
+                                      uint64_t settle_ns)
 {
-    struct report *report = groups->report;
+    const struct report *report = groups->report;
+    const struct kernel_view *view = groups->view;
+    bool asked = view && (view->fds_known || view->ranges_known);
+
+    return (struct verdicts_terms){
+        .at_exit = report->ended == REPORT_EXIT || report->at_exit,
+        .half_full = 2 * report->fds > report->max_fds || 2 * report->vmas > report->max_map_count,
+        .now_ns = asked ? view->taken_ns : last_moment(groups, verify),
+        .settle_ns = settle_ns,
+    };
+}
+
+static void group_all(struct groups *groups, const struct verify *verify, uint64_t settle_ns)
+{
+    struct verdicts_terms terms = terms_of(groups, verify, settle_ns);
+    cleanup_free struct verdicts_case *cases = base_alloc(verify->count * sizeof *cases);
+    cleanup_free const char **whats = base_alloc(verify->count * sizeof *whats);
+    struct arena *arena = &groups->report->arena;
     const struct reader *reader = groups->reader;
-    struct text_id *texts = NULL, *text, *next;
+    size_t count = 0;
 
     for (size_t i = 0; i < verify->count; i++) {
         const struct verify_held *held = &verify->held[i];
-        unsigned flags = held->fd ? held->fd->flags : held->mapping->flags;
-        const struct ledger_owner *owner;
-        uint32_t index;
 
-        if (flags & LEDGER_INHERITED)
+        if ((held->fd ? held->fd->flags : held->mapping->flags) & LEDGER_INHERITED)
             continue;
-        group_held(groups, &texts, held, REPORT_HELD);
-        owner = owner_of(reader, held, &index);
-        if (owner && has_settled(report, owner))
-            group_held(groups, &texts, held, REPORT_LEAKED);
+        whats[count] = held->fd ? names_of_fd(arena, held) : names_of_mapping(arena, held);
+        cases[count].held = held;
+        cases[count].code =
+            codes_of_stack(&groups->codes, held->fd ? held->fd->stack : held->mapping->stack);
+        cases[count].what = id_of_text(groups, whats[count]);
+        count++;
+    }
+    verdicts_judge(cases, count, reader, &groups->owners, &terms);
+    for (size_t i = 0; i < count; i++) {
+        group_case(groups, &cases[i], whats[i], REPORT_HELD);
+        if (cases[i].leaked)
+            group_case(groups, &cases[i], whats[i], REPORT_LEAKED);
     }
     for (uint64_t i = 1; i < reader->tables[LEDGER_EVENTS].count; i++)
-        group_event(groups, &texts, reader_record(reader, LEDGER_EVENTS, i));
-    HASH_ITER (hh, texts, text, next)
-        HASH_DEL(texts, text);
+        group_event(groups, reader_record(reader, LEDGER_EVENTS, i));
 }
 
 /* After suppressions: what they left out was not left behind, as far as the totals go. */
-static void count_leaked(struct report *report, const struct reader *reader)
+static void count_leaked(struct report *report, const struct owners *owners)
 {
-    uint8_t *leaking = base_alloc(reader->tables[LEDGER_OWNERS].count);
+    uint8_t *leaking = base_alloc(owners->count);
 
     for (size_t i = 0; i < report->findings.count; i++) {
         const struct report_finding *finding = &report->findings.items[i];
@@ -648,22 +537,54 @@ static void count_leaked(struct report *report, const struct reader *reader)
             report->leaked_bytes += finding->bytes;
         }
         for (uint64_t j = 0; j < finding->owners; j++) {
-            report->owners_leaking += !leaking[finding->owner_ids[j]];
-            leaking[finding->owner_ids[j]] = 1;
+            uint32_t owner = finding->owner_ids[j];
+
+            if (leaking[owner])
+                continue;
+            leaking[owner] = 1;
+            report->owners_leaking++;
+            report->owners_leaking_live += !owners->items[owner].ended;
         }
     }
     free(leaking);
 }
 
+static void groups_end(struct groups *groups)
+{
+    struct text_id *text, *next_text;
+    struct group *group, *next;
+
+    HASH_ITER (hh, groups->texts, text, next_text)
+        HASH_DEL(groups->texts, text);
+    HASH_ITER (hh, groups->all, group, next)
+        HASH_DEL(groups->all, group);
+    codes_end(&groups->codes);
+    owners_end(&groups->owners);
+    arena_free(&groups->arena);
+}
+
+static void apply_suppressions(struct report *report, struct suppressions *suppressions)
+{
+    suppressions_begin(suppressions);
+    count_for(&report->findings, suppressions, false);
+    count_for(&report->refused, suppressions, false);
+    count_for(&report->live, suppressions, true);
+    suppress(report, &report->findings, suppressions, false);
+    suppress(report, &report->refused, suppressions, false);
+    suppress(report, &report->live, suppressions, true);
+}
+
 bool report_build(struct report *report, const struct reader *reader,
                   const struct kernel_view *view, struct symbols *symbols,
-                  struct suppressions *suppressions, struct failure *failure)
+                  const struct report_options *options, struct failure *failure)
 {
+    static const struct report_options defaults = {.settle_ns = REPORT_SETTLE_NS};
     struct kernel_view annex = {0};
     struct groups groups = {.report = report, .reader = reader};
-    struct code *code, *next_code;
-    struct group *group, *next;
     struct verify verify;
+
+    if (!options)
+        options = &defaults;
 
     *report = (struct report){0};
     if (!view && reader->annex) {
@@ -675,30 +596,20 @@ bool report_build(struct report *report, const struct reader *reader,
         }
         view = &annex;
     }
+    groups.view = view;
     describe_process(report, reader, view);
-    count_owners(report, reader);
+    owners_begin(&groups.owners, reader, view);
+    count_owners(report, &groups.owners);
     verify_ledger(&verify, reader, view);
     count_totals(report, reader, view, &verify);
-    groups.code_of = base_alloc(reader->tables[LEDGER_STACKS].count * sizeof *groups.code_of);
-    group_all(&groups, &verify);
+    codes_begin(&groups.codes, reader);
+    group_all(&groups, &verify, options->settle_ns);
     tell_groups(&groups, symbols);
-    HASH_ITER (hh, groups.codes, code, next_code)
-        HASH_DEL(groups.codes, code);
-    HASH_ITER (hh, groups.all, group, next)
-        HASH_DEL(groups.all, group);
-    free(groups.code_of);
-    arena_free(&groups.arena);
     verify_free(&verify);
-    if (suppressions) {
-        suppressions_begin(suppressions);
-        count_for(&report->findings, suppressions, false);
-        count_for(&report->refused, suppressions, false);
-        count_for(&report->live, suppressions, true);
-        suppress(report, &report->findings, suppressions, false);
-        suppress(report, &report->refused, suppressions, false);
-        suppress(report, &report->live, suppressions, true);
-    }
-    count_leaked(report, reader);
+    if (options->suppressions)
+        apply_suppressions(report, options->suppressions);
+    count_leaked(report, &groups.owners);
+    groups_end(&groups);
     if (view == &annex) {
         /* Names were borrowed from it. */
         report->annex = annex;

@@ -86,9 +86,19 @@ static json_t *stack_of(const struct symbols_stack *stack)
     return frames;
 }
 
+static json_t *thread_of(const struct report_thread *thread)
+{
+    json_t *object = json_object();
+
+    put_number(object, "tid", thread->tid);
+    put_text(object, "name", thread->name);
+    return object;
+}
+
 static json_t *finding_of(const struct report_finding *finding)
 {
     json_t *object = json_object(), *released = json_array(), *names = json_array();
+    json_t *threads = json_array();
 
     put_text(object, "verdict", report_verdict_name(finding->verdict));
     put_text(object, "resource", report_resource_name(finding->resource));
@@ -108,6 +118,11 @@ static json_t *finding_of(const struct report_finding *finding)
     for (unsigned i = 0; i < finding->released_count; i++)
         append(released, stack_of(finding->released_by[i]));
     put(object, "released_by", released);
+    if (finding->unbound_by)
+        put(object, "unbound_by", stack_of(finding->unbound_by));
+    for (unsigned i = 0; i < finding->thread_count; i++)
+        append(threads, thread_of(&finding->threads[i]));
+    put(object, "threads", threads);
     for (unsigned i = 0; i < finding->name_count; i++)
         append(names, text_of(finding->names[i]));
     put(object, "names", names);

@@ -12,12 +12,15 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <time.h>
 
 #include "report/reader.h"
+
+#define THREADS_MAX 16384u /* names kept, of threads long gone, too */
 
 static const char deleted[] = " (deleted)";
 
@@ -212,6 +215,133 @@ void kernel_look(struct kernel_view *view, pid_t pid)
         view->fds_known = false; /* a zombie, or gone */
 }
 
+/* --- owners that nobody reaped ------------------------------------------------------------------
+ */
+
+static bool is_child_of(uint32_t pid, pid_t parent)
+{
+    char line[512], path[64], *name_end;
+    cleanup_file FILE *stat = NULL;
+    long of;
+
+    (void)snprintf(path, sizeof path, "/proc/%" PRIu32 "/stat", pid);
+    stat = fopen(path, "re");
+    if (!stat) /* gone, or hidden from us: then it is there */
+        return kill((pid_t)pid, 0) == 0 || errno != ESRCH;
+    line[fread(line, 1, sizeof line - 1, stat)] = '\0';
+    name_end = strrchr(line, ')'); /* the name may hold anything */
+    if (!name_end || sscanf(name_end + 1, " %*c %ld", &of) != 1)
+        return kill((pid_t)pid, 0) == 0 || errno != ESRCH;
+    return of == (long)parent;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+void kernel_look_at_owners(struct kernel_view *view, pid_t pid, int ledger_fd)
+{
+    cleanup_reader struct reader *reader =
+        reader_open_table(ledger_fd, "ledger", LEDGER_OWNERS, NULL);
+
+    free(view->gone);
+    view->gone = NULL;
+    view->gone_count = 0;
+    /* In another pid namespace, its numbers are not ours. */
+    if (!reader || reader->header.pid != (uint32_t)pid)
+        return;
+    for (uint64_t i = 1; i < reader->tables[LEDGER_OWNERS].count; i++) {
+        const struct ledger_owner *owner = reader_record(reader, LEDGER_OWNERS, i);
+
+        if (owner->state != LEDGER_LIVE || owner->kind != LEDGER_OWNER_CHILD || owner->pid == 0 ||
+            owner->pid > INT_MAX || is_child_of(owner->pid, pid))
+            continue;
+        view->gone = base_grow(view->gone, view->gone_count, sizeof *view->gone);
+        view->gone[view->gone_count++] = owner->serial;
+    }
+    if (view->gone_count)
+        qsort(view->gone, view->gone_count, sizeof *view->gone, by_value);
+}
+
+bool kernel_owner_is_gone(const struct kernel_view *view, uint64_t serial)
+{
+    return view->gone_count &&
+           bsearch(&serial, view->gone, view->gone_count, sizeof serial, by_value) != NULL;
+}
+
+/* --- threads ------------------------------------------------------------------------------------
+ */
+
+static int by_tid(const void *a, const void *b)
+{
+    const struct kernel_thread *x = a, *y = b;
+
+    return (x->tid > y->tid) - (x->tid < y->tid);
+}
+
+const char *kernel_find_thread(const struct kernel_view *view, uint32_t tid)
+{
+    struct kernel_thread key = {.tid = tid};
+    const struct kernel_thread *thread = NULL;
+
+    if (view->thread_count)
+        thread = bsearch(&key, view->threads, view->thread_count, sizeof key, by_tid);
+    return thread ? thread->name : NULL;
+}
+
+static bool read_comm(int directory, const char *tid, char *name, size_t size)
+{
+    cleanup_close int fd = -1;
+    char path[32];
+    ssize_t got;
+
+    (void)snprintf(path, sizeof path, "%.10s/comm", tid);
+    fd = openat(directory, path, O_RDONLY | O_CLOEXEC);
+    got = fd >= 0 ? read(fd, name, size - 1) : -1;
+    if (got <= 0)
+        return false;
+    name[got] = '\0';
+    name[strcspn(name, "\n")] = '\0';
+    return true;
+}
+
+void kernel_sample_threads(struct kernel_view *view, pid_t pid)
+{
+    size_t known = view->thread_count;
+    struct dirent *entry;
+    DIR *directory;
+    char path[64];
+
+    (void)snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+    directory = opendir(path);
+    while (directory && (entry = readdir(directory))) {
+        struct kernel_thread thread = {.tid = (uint32_t)strtoul(entry->d_name, NULL, 10)};
+        struct kernel_thread *before = NULL;
+
+        if (thread.tid == 0 ||
+            !read_comm(dirfd(directory), entry->d_name, thread.name, sizeof thread.name))
+            continue;
+        if (known)
+            before = bsearch(&thread, view->threads, known, sizeof thread, by_tid);
+        if (before) {
+            *before = thread;
+        } else if (view->thread_count < THREADS_MAX) {
+            view->threads = base_grow(view->threads, view->thread_count, sizeof *view->threads);
+            view->threads[view->thread_count++] = thread;
+        }
+    }
+    if (directory)
+        closedir(directory);
+    if (view->thread_count > known)
+        qsort(view->threads, view->thread_count, sizeof *view->threads, by_tid);
+}
+
+/* --- names --------------------------------------------------------------------------------------
+ */
+
 static int by_fd_and_time(const void *a, const void *b)
 {
     const struct kernel_name *x = a, *y = b;
@@ -263,7 +393,7 @@ static char *look_up_sample(int directory, uint32_t fd)
 
 size_t kernel_sample_names(struct kernel_view *view, pid_t pid, int ledger_fd)
 {
-    cleanup_reader struct reader *before = reader_open_fds(ledger_fd, "ledger", NULL);
+    cleanup_reader struct reader *before = reader_open_table(ledger_fd, "ledger", LEDGER_FDS, NULL);
     cleanup_reader struct reader *after = NULL;
     struct kernel_name *names = NULL; /* all of the table's, so that old ones do not pile up */
     size_t looked_up = 0, count = 0, sure = 0;
@@ -298,7 +428,7 @@ size_t kernel_sample_names(struct kernel_view *view, pid_t pid, int ledger_fd)
     /* A number may have changed hands between the ledger and readlink: keep a new name only if
      * the record is still the same one. */
     if (looked_up)
-        after = reader_open_fds(ledger_fd, "ledger", NULL);
+        after = reader_open_table(ledger_fd, "ledger", LEDGER_FDS, NULL);
     for (size_t i = 0; i < count; i++) {
         const struct ledger_fd *record =
             names[i].is_new && after ? reader_record(after, LEDGER_FDS, names[i].fd) : NULL;
@@ -342,15 +472,16 @@ size_t kernel_find_range(const struct kernel_view *view, uint64_t address)
     return low;
 }
 
-/* The annex: this, then the descriptors, the ranges, the sampled names, then the bytes of the
- * names, each NUL-terminated and named by offset + 1 (0: none). */
+/* The annex: this, then the descriptors, the ranges, the sampled names, the owners that are gone,
+ * the threads, the series, then the bytes of the names, each NUL-terminated and named by
+ * offset + 1 (0: none). */
 #define ANNEX_MAGIC "BOXKERNL"
 struct annex_header {
     char magic[8];
     uint32_t fds_known, ranges_known;
     uint32_t running, reserved;
     uint64_t taken_ns, vmas, max_fds, max_map_count;
-    uint64_t fds, ranges, names, bytes;
+    uint64_t fds, ranges, names, gone, threads, series, bytes;
 };
 struct annex_fd {
     uint32_t fd, name;
@@ -362,6 +493,11 @@ struct annex_range {
 struct annex_name {
     uint32_t fd, stack, name, reserved;
     uint64_t since_ns;
+};
+
+struct annex_series {
+    uint32_t name, count;
+    struct ledger_growth growth;
 };
 
 struct name_bytes {
@@ -405,10 +541,15 @@ unsigned char *kernel_view_pack(const struct kernel_view *view, size_t *size)
         .fds = view->fd_count,
         .ranges = view->range_count,
         .names = view->name_count,
+        .gone = view->gone_count,
+        .threads = view->thread_count,
+        .series = view->series_count,
     };
-    size_t records = view->fd_count * sizeof(struct annex_fd) +
-                     view->range_count * sizeof(struct annex_range) +
-                     view->name_count * sizeof(struct annex_name);
+    size_t records =
+        view->fd_count * sizeof(struct annex_fd) + view->range_count * sizeof(struct annex_range) +
+        view->name_count * sizeof(struct annex_name) + view->gone_count * sizeof *view->gone +
+        view->thread_count * sizeof *view->threads +
+        view->series_count * sizeof(struct annex_series);
     unsigned char *bytes = base_alloc(sizeof header + records);
     unsigned char *at = bytes + sizeof header;
     struct name_bytes names = {0};
@@ -431,6 +572,17 @@ unsigned char *kernel_view_pack(const struct kernel_view *view, size_t *size)
         const struct kernel_name *name = &view->names[i];
         struct annex_name out = {name->fd, name->stack, put_name(&names, name->name), 0,
                                  name->since_ns};
+
+        memcpy(at, &out, sizeof out);
+        at += sizeof out;
+    }
+    for (size_t i = 0; i < view->gone_count; i++, at += sizeof *view->gone)
+        memcpy(at, &view->gone[i], sizeof *view->gone);
+    for (size_t i = 0; i < view->thread_count; i++, at += sizeof *view->threads)
+        memcpy(at, &view->threads[i], sizeof *view->threads);
+    for (size_t i = 0; i < view->series_count; i++) {
+        const struct kernel_series *series = &view->series[i];
+        struct annex_series out = {put_name(&names, series->what), series->count, series->growth};
 
         memcpy(at, &out, sizeof out);
         at += sizeof out;
@@ -470,9 +622,13 @@ bool kernel_view_unpack(struct kernel_view *view, const unsigned char *bytes, si
         return failure_set(failure, "corrupted: its annex is none");
     if (header.fds > left / sizeof(struct annex_fd) ||
         header.ranges > left / sizeof(struct annex_range) ||
-        header.names > left / sizeof(struct annex_name) || header.bytes > left ||
+        header.names > left / sizeof(struct annex_name) ||
+        header.gone > left / sizeof *view->gone || header.threads > left / sizeof *view->threads ||
+        header.series > left / sizeof(struct annex_series) || header.bytes > left ||
         header.fds * sizeof(struct annex_fd) + header.ranges * sizeof(struct annex_range) +
-                header.names * sizeof(struct annex_name) + header.bytes !=
+                header.names * sizeof(struct annex_name) + header.gone * sizeof *view->gone +
+                header.threads * sizeof *view->threads +
+                header.series * sizeof(struct annex_series) + header.bytes !=
             left)
         return failure_set(failure, "corrupted: its annex has the wrong length");
     names = (const char *)bytes + size - header.bytes;
@@ -524,9 +680,37 @@ bool kernel_view_unpack(struct kernel_view *view, const unsigned char *bytes, si
             base_no_memory();
         view->name_count++;
     }
+    view->gone = base_alloc(header.gone * sizeof *view->gone);
+    view->gone_count = header.gone;
+    for (uint64_t i = 0; i < header.gone; i++, at += sizeof *view->gone)
+        memcpy(&view->gone[i], at, sizeof *view->gone);
+    view->threads = base_alloc(header.threads * sizeof *view->threads);
+    view->thread_count = header.threads;
+    for (uint64_t i = 0; i < header.threads; i++, at += sizeof *view->threads) {
+        memcpy(&view->threads[i], at, sizeof *view->threads);
+        view->threads[i].name[sizeof view->threads[i].name - 1] = '\0';
+    }
+    view->series = base_alloc(header.series * sizeof *view->series);
+    for (uint64_t i = 0; i < header.series; i++, at += sizeof(struct annex_series)) {
+        struct annex_series in;
+        const char *name;
+
+        memcpy(&in, at, sizeof in);
+        if (!unpack_name(&name, in.name, names, header.bytes) || !name)
+            return failure_set(failure, "corrupted: a name in its annex");
+        view->series[i] =
+            (struct kernel_series){.what = strdup(name), .count = in.count, .growth = in.growth};
+        if (!view->series[i].what)
+            base_no_memory();
+        view->series_count++;
+    }
     /* The order is ours, not the file's word. */
     if (view->name_count)
         qsort(view->names, view->name_count, sizeof *view->names, by_fd_and_time);
+    if (view->gone_count)
+        qsort(view->gone, view->gone_count, sizeof *view->gone, by_value);
+    if (view->thread_count)
+        qsort(view->threads, view->thread_count, sizeof *view->threads, by_tid);
     return true;
 }
 
@@ -535,6 +719,11 @@ void kernel_view_free(struct kernel_view *view)
     free(view->fds);
     free(view->ranges);
     free_names(view->names, view->name_count);
+    free(view->gone);
+    free(view->threads);
+    for (size_t i = 0; i < view->series_count; i++)
+        free(view->series[i].what);
+    free(view->series);
     arena_free(&view->arena);
     *view = (struct kernel_view){0};
 }

@@ -33,6 +33,19 @@ struct kernel_name {
     bool is_new; /* within kernel_sample_names only */
 };
 
+/* A thread of the process, by what it was called when last looked at. */
+struct kernel_thread {
+    uint32_t tid;
+    char name[16]; /* NUL-terminated */
+};
+
+/* How many descriptors of one name the ledger never saw, over the ends of sandboxes. */
+struct kernel_series {
+    char *what; /* malloc'ed */
+    uint32_t count;
+    struct ledger_growth growth;
+};
+
 struct kernel_view {
     bool fds_known, ranges_known; /* whether the two lists are complete */
     bool running;      /* the process was running: not at its exit, which shows everything */
@@ -46,6 +59,12 @@ struct kernel_view {
     size_t range_count;
     struct kernel_name *names; /* by descriptor and time */
     size_t name_count;
+    uint64_t *gone; /* serials of owners that live in the ledger only, ascending */
+    size_t gone_count;
+    struct kernel_thread *threads; /* by tid */
+    size_t thread_count;
+    struct kernel_series *series; /* in no order */
+    size_t series_count;
     struct arena arena;
 };
 
@@ -55,6 +74,15 @@ void kernel_look(struct kernel_view *view, pid_t pid);
 /* Remembers the names of adopted descriptors that are live in the ledger open at `ledger_fd`;
  * returns how many it had to look up. Cheap when there is nothing new. */
 size_t kernel_sample_names(struct kernel_view *view, pid_t pid, int ledger_fd);
+
+/* Notes which of the ledger's live owners are children that nobody reaped, and that are gone all
+ * the same: with SIGCHLD ignored, none is ever waited for. A zombie is still there. */
+void kernel_look_at_owners(struct kernel_view *view, pid_t pid, int ledger_fd);
+bool kernel_owner_is_gone(const struct kernel_view *view, uint64_t serial);
+
+/* Notes what the threads that live now are called; of those that do not, what was noted stays. */
+void kernel_sample_threads(struct kernel_view *view, pid_t pid);
+const char *kernel_find_thread(const struct kernel_view *view, uint32_t tid); /* or NULL */
 
 const struct kernel_fd *kernel_find_fd(const struct kernel_view *view, uint32_t fd);
 /* The first range that ends above `address`, as an index; range_count if none does. */

@@ -14,7 +14,7 @@
 static const char *const table_names[LEDGER_TABLES] = {
     [LEDGER_FDS] = "descriptors", [LEDGER_MAPPINGS] = "mappings", [LEDGER_STACKS] = "stacks",
     [LEDGER_FRAMES] = "frames",   [LEDGER_MODULES] = "modules",   [LEDGER_STRINGS] = "strings",
-    [LEDGER_OWNERS] = "owners",   [LEDGER_EVENTS] = "events",
+    [LEDGER_OWNERS] = "owners",   [LEDGER_EVENTS] = "events",     [LEDGER_GROWTH] = "growths",
 };
 
 /* Reads all of it or up to the end of the file; what lies beyond reads as zero. */
@@ -192,12 +192,13 @@ static struct reader *reader_begin(int fd, const char *name, struct failure *fai
     return result;
 }
 
-struct reader *reader_open_fds(int fd, const char *name, struct failure *failure)
+struct reader *reader_open_table(int fd, const char *name, enum ledger_table table,
+                                 struct failure *failure)
 {
     cleanup_reader struct reader *reader = reader_begin(fd, name, failure);
     struct reader *result;
 
-    if (!reader || !read_table(reader, fd, LEDGER_FDS, failure))
+    if (!reader || !read_table(reader, fd, table, failure))
         return NULL;
     result = reader;
     reader = NULL;
@@ -209,8 +210,8 @@ struct reader *reader_open_fd(int fd, const char *name, struct failure *failure)
     /* What refers to others first, then, by a header read anew, what they refer to: a record is
      * published after everything that it names. */
     static const enum ledger_table first[] = {LEDGER_FDS, LEDGER_MAPPINGS, LEDGER_EVENTS};
-    static const enum ledger_table then[] = {LEDGER_OWNERS, LEDGER_STACKS, LEDGER_FRAMES,
-                                             LEDGER_MODULES, LEDGER_STRINGS};
+    static const enum ledger_table then[] = {LEDGER_OWNERS, LEDGER_GROWTH,  LEDGER_STACKS,
+                                             LEDGER_FRAMES, LEDGER_MODULES, LEDGER_STRINGS};
     cleanup_reader struct reader *reader = reader_begin(fd, name, failure);
     struct reader *result;
 

@@ -32,8 +32,9 @@ struct reader {
 struct reader *reader_open(const char *path, struct failure *failure);
 /* The same of an open file, which stays the caller's; `name` is for messages. */
 struct reader *reader_open_fd(int fd, const char *name, struct failure *failure);
-/* Only the descriptors' table, for a quick look at a live ledger. */
-struct reader *reader_open_fds(int fd, const char *name, struct failure *failure);
+/* One table and the header alone, for a quick look at a live ledger. */
+struct reader *reader_open_table(int fd, const char *name, enum ledger_table table,
+                                 struct failure *failure);
 void reader_close(struct reader *reader);
 
 /* A record, or NULL if the table has none of that index. Its state may be LEDGER_EMPTY. */

@@ -29,7 +29,14 @@ enum report_resource {
     REPORT_FD,
 };
 
-#define REPORT_NAMES 4 /* examples of kernel names that a finding keeps */
+#define REPORT_NAMES 4   /* examples of kernel names that a finding keeps */
+#define REPORT_THREADS 4 /* examples of threads that acquired them */
+#define REPORT_SETTLE_NS UINT64_C(1000000000) /* DESIGN 6, unless settle_ms says otherwise */
+
+struct report_thread {
+    uint32_t tid;
+    const char *name; /* "": it was gone before it could be looked at */
+};
 
 struct report_finding {
     enum report_verdict verdict;
@@ -39,12 +46,15 @@ struct report_finding {
     uint64_t bytes;
     const char *owner_kind; /* "" where no sandbox had them */
     uint64_t owners;        /* sandboxes that it spans */
-    const uint32_t *owner_ids;
+    const uint32_t *owner_ids; /* their indices in the ledger */
     uint64_t first_ns, last_ns; /* CLOCK_REALTIME; 0: unknown */
     bool verified;
     const struct symbols_stack *stack; /* NULL: unknown */
     const struct symbols_stack *released_by[2];
     unsigned released_count;
+    const struct symbols_stack *unbound_by; /* where its slot was deleted, before its VM's end */
+    struct report_thread threads[REPORT_THREADS];
+    unsigned thread_count;
     const char *names[REPORT_NAMES];
     unsigned name_count;
     int error;        /* errno of what was refused */
@@ -54,7 +64,7 @@ struct report_finding {
 };
 
 struct report_owner {
-    uint32_t id;
+    uint64_t id;
     const char *kind;
     const char *label;
     bool live;
@@ -88,6 +98,7 @@ struct report {
     bool vmas_estimated; /* the kernel could not be asked */
     uint64_t unseen_fds; /* the kernel has them, the ledger never saw them */
     uint64_t owners_begun, owners_ended, owners_leaking;
+    uint64_t owners_leaking_live; /* of these, those that have not ended */
     uint64_t leaked_mappings, leaked_bytes, leaked_fds;
     uint32_t incomplete; /* LEDGER_INCOMPLETE_* */
     uint64_t missed_stacks, missed_records, lost_events;
@@ -99,12 +110,17 @@ struct report {
     struct kernel_view annex; /* of a saved ledger: names come from it */
 };
 
+struct report_options {
+    struct suppressions *suppressions; /* NULL: none */
+    uint64_t settle_ns;                /* what a sandbox may take to tidy up after its end */
+};
+
 /* Builds the report of a ledger. `view` may be NULL: then the ledger's annex serves, or nothing
- * could be verified. Everything in *report but names borrowed from `view`, `reader` and `symbols`
+ * could be verified. `options` may be NULL: no suppressions, REPORT_SETTLE_NS. Everything in *report but names borrowed from `view`, `reader` and `symbols`
  * is its own: keep those until report_free. */
 bool report_build(struct report *report, const struct reader *reader,
                   const struct kernel_view *view, struct symbols *symbols,
-                  struct suppressions *suppressions, struct failure *failure);
+                  const struct report_options *options, struct failure *failure);
 void report_free(struct report *report);
 
 /* Whether something remains that --error-exitcode counts. */

@@ -116,6 +116,22 @@ static void put_names(FILE *out, const struct report_finding *finding)
         (void)fputs(finding->name_count == REPORT_NAMES ? ", ...\n" : "\n", out);
 }
 
+static void put_threads(FILE *out, const struct report_finding *finding)
+{
+    for (unsigned i = 0; i < finding->thread_count; i++) {
+        const struct report_thread *thread = &finding->threads[i];
+
+        (void)fprintf(out, "%s%" PRIu32, i ? ", " : "  by thread ", thread->tid);
+        if (thread->name[0]) {
+            (void)fputs(" (", out);
+            put_text(out, thread->name);
+            (void)fputc(')', out);
+        }
+    }
+    if (finding->thread_count)
+        (void)fputs(finding->thread_count == REPORT_THREADS ? ", ...\n" : "\n", out);
+}
+
 static const char *resource_word(const struct report_finding *finding)
 {
     return finding->resource == REPORT_FD ? "descriptor" : "mapping";
@@ -144,13 +160,19 @@ static void put_held(FILE *out, const struct report *report, const struct report
         else
             (void)fprintf(out, " by %s", grouped(&number, finding->owners));
         if (leaked)
-            (void)fprintf(out, " of %s", grouped(&number, report->owners_ended));
+            (void)fprintf(out, " of %s",
+                          grouped(&number, report->owners_ended + report->owners_leaking_live));
         (void)fprintf(out, " %s sandbox%s", finding->owner_kind,
                       finding->owners == 1 && !leaked ? "" : "es");
     }
     (void)fprintf(out, ", taken at%s:\n", finding->verified ? "" : " (not verified)");
     put_stack(out, finding->stack);
     put_names(out, finding);
+    put_threads(out, finding);
+    if (finding->unbound_by) {
+        (void)fputs("  slot deleted at:\n", out);
+        put_stack(out, finding->unbound_by);
+    }
     for (unsigned i = 0; leaked && i < finding->released_count; i++) {
         (void)fputs("  others of this stack were released at:\n", out);
         put_stack(out, finding->released_by[i]);
@@ -299,6 +321,7 @@ void write_summary_add(struct write_summary *summary, const struct report *repor
     summary->bytes += report->leaked_bytes;
     summary->owners_leaking += report->owners_leaking;
     summary->owners_ended += report->owners_ended;
+    summary->owners_leaking_live += report->owners_leaking_live;
     summary->out_of_sight += report->execed != NULL;
     for (size_t i = 0; i < report->findings.count; i++) {
         const struct report_finding *finding = &report->findings.items[i];
@@ -314,6 +337,7 @@ void write_summary_add(struct write_summary *summary, const struct report *repor
 void text_write_summary(FILE *out, const struct write_summary *summary)
 {
     struct number bytes;
+    uint64_t ended;
 
     (void)fputs("SUMMARY: boxledger: ", out);
     if (summary->fds == 0 && summary->mappings == 0 && summary->out_of_sight) {
@@ -330,9 +354,10 @@ void text_write_summary(FILE *out, const struct write_summary *summary)
         if (summary->mappings)
             (void)fprintf(out, "%" PRIu64 " mapping%s (%s)", summary->mappings,
                           plural(summary->mappings), size_text(&bytes, summary->bytes));
+        /* One that lives on, and forgets what it had bound, is one of them, too. */
+        ended = summary->owners_ended + summary->owners_leaking_live;
         (void)fprintf(out, " left behind by %" PRIu64 " of %" PRIu64 " sandbox%s",
-                      summary->owners_leaking, summary->owners_ended,
-                      summary->owners_ended == 1 ? "" : "es");
+                      summary->owners_leaking, ended, ended == 1 ? "" : "es");
     }
     if (summary->growing)
         (void)fprintf(out, "; %" PRIu64 " growing", summary->growing);

@@ -20,7 +20,7 @@ struct write_options {
 struct write_summary {
     uint64_t processes;
     uint64_t fds, mappings, bytes; /* left behind */
-    uint64_t owners_leaking, owners_ended;
+    uint64_t owners_leaking, owners_leaking_live, owners_ended;
     uint64_t growing, double_closes;
     uint64_t out_of_sight; /* processes that went on where the shim could not be loaded */
 };

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #define START_NS UINT64_C(1700000000000000000)
-#define START_MONOTONIC_NS UINT64_C(5000000000)
+#define START_MONOTONIC_NS WRITER_START_NS
 
 static void *must(void *memory)
 {
@@ -178,10 +178,34 @@ uint32_t writer_owner(struct ledger_writer *writer, uint32_t kind, enum ledger_s
 {
     uint32_t index = next_index(writer, LEDGER_OWNERS);
     struct ledger_owner *owner = writer_record(writer, LEDGER_OWNERS, index);
+    struct ledger_header *header = writer_header(writer);
 
     owner->state = state;
     owner->kind = (uint16_t)kind;
+    owner->serial = ++header->owner_serial;
+    owner->begun_ns = START_MONOTONIC_NS;
+    header->owners_begun[kind]++;
+    if (state == LEDGER_ENDED) {
+        owner->ended_order = (uint32_t)++header->owners_ended[kind];
+        owner->ended_ns = START_MONOTONIC_NS + 1000 * owner->serial;
+        header->epoch++;
+    }
     return index;
+}
+
+struct ledger_owner *writer_owner_record(struct ledger_writer *writer, uint32_t owner)
+{
+    return writer_record(writer, LEDGER_OWNERS, owner);
+}
+
+void writer_ends(struct ledger_writer *writer, uint32_t kind, unsigned count)
+{
+    struct ledger_header *header = writer_header(writer);
+
+    header->owners_begun[kind] += count;
+    header->owners_ended[kind] += count;
+    header->owner_serial += count;
+    header->epoch += count;
 }
 
 struct ledger_event *writer_event(struct ledger_writer *writer, enum ledger_event_kind kind,

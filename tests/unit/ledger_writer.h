@@ -11,6 +11,9 @@
 
 #include "ledger/format.h"
 
+/* When the synthetic process started, on the clock of the records' times. */
+#define WRITER_START_NS UINT64_C(5000000000)
+
 struct ledger_writer {
     unsigned char *bytes;
     size_t size;
@@ -34,7 +37,11 @@ struct ledger_fd *writer_fd(struct ledger_writer *writer, uint32_t fd, enum ledg
                             uint32_t stack);
 struct ledger_mapping *writer_mapping(struct ledger_writer *writer, uint64_t start, uint64_t bytes,
                                       uint32_t stack);
+/* A sandbox, in its order: ended ones ended in the order in which they are written. */
 uint32_t writer_owner(struct ledger_writer *writer, uint32_t kind, enum ledger_state state);
+struct ledger_owner *writer_owner_record(struct ledger_writer *writer, uint32_t owner);
+/* More ends of a kind than there are records of. */
+void writer_ends(struct ledger_writer *writer, uint32_t kind, unsigned count);
 struct ledger_event *writer_event(struct ledger_writer *writer, enum ledger_event_kind kind,
                                   int error, uint32_t stack, uint32_t count);
 

@@ -44,6 +44,10 @@ static uint32_t stack_at(struct scene *scene, uint64_t offset)
 
 static void scene_report(struct scene *scene)
 {
+    const struct report_options options = {
+        .suppressions = scene->suppressions.count ? &scene->suppressions : NULL,
+        .settle_ns = REPORT_SETTLE_NS,
+    };
     struct failure failure = {0};
     int fd = writer_open(&scene->writer);
 
@@ -53,7 +57,7 @@ static void scene_report(struct scene *scene)
         fail_msg("%s", failure.text);
     scene->symbols = symbols_new();
     if (!report_build(&scene->report, scene->reader, scene->view, scene->symbols,
-                      scene->suppressions.count ? &scene->suppressions : NULL, &failure))
+                      &options, &failure))
         fail_msg("%s", failure.text);
 }
 

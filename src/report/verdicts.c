@@ -1,0 +1,205 @@
+/*
+ * verdicts.c: left behind, or merely held?
+ *
+ * What an ended sandbox still holds was left behind once the sandbox had time to tidy up. Three
+ * kinds of things need more than that: anchors, whose close may be what the supervisor does last;
+ * what is attributed by circumstance alone, which needs a second sandbox as a witness; and what
+ * two sandboxes shared, of which this file says nothing at all (growth.c may).
+ */
+#include "report/verdicts.h"
+
+#include <uthash.h>
+
+#define LATER_ENDS 8u /* DESIGN 6: so many later ends of its kind settle an end, too */
+
+enum reason {
+    REASON_NONE,
+    REASON_ANCHOR,          /* ended, but perhaps about to be closed */
+    REASON_ANCHOR_SETTLED,  /* ... and not closed for long */
+    REASON_NEEDS_A_WITNESS, /* counts if another sandbox left the like */
+};
+
+struct judge {
+    const struct reader *reader;
+    const struct owners *owners;
+    const struct verdicts_terms *terms;
+};
+
+static bool by_time(const struct judge *judge, uint64_t since_ns)
+{
+    return since_ns + judge->terms->settle_ns <= judge->terms->now_ns;
+}
+
+static bool by_later_ends(const struct judge *judge, const struct owners_item *owner)
+{
+    unsigned kind = owner->record->kind;
+
+    if (owner->by_kernel || kind >= LEDGER_OWNER_KINDS)
+        return false;
+    return (uint32_t)judge->reader->header.owners_ended[kind] - owner->record->ended_order >=
+           LATER_ENDS;
+}
+
+static bool has_settled(const struct judge *judge, const struct owners_item *owner)
+{
+    return judge->terms->at_exit || by_time(judge, owner->ended_ns) ||
+           (judge->terms->half_full && by_later_ends(judge, owner));
+}
+
+/* --- descriptors ------------------------------------------------------------------------------ */
+
+static bool is_anchor(const struct ledger_fd *fd)
+{
+    return (fd->flags & LEDGER_ANCHOR) || fd->kind == LEDGER_FD_PIDFD ||
+           fd->kind == LEDGER_FD_SECCOMP || fd->kind == LEDGER_FD_KVM_VM;
+}
+
+static bool fd_needs_a_witness(const struct ledger_fd *fd)
+{
+    const unsigned injected = LEDGER_GIVEN | LEDGER_ADOPTED;
+
+    return (fd->flags & LEDGER_SCOPED) || (fd->flags & injected) == injected;
+}
+
+static void judge_fd(const struct judge *judge, struct verdicts_case *the)
+{
+    const struct ledger_fd *fd = the->held->fd;
+    const struct owners_item *owner = owners_outermost(judge->owners, fd->owner);
+
+    the->owner = owners_index(judge->owners, owner);
+    the->loose = !owner || (fd->flags & LEDGER_TIED);
+    if (the->loose || !owner->ended)
+        return;
+    if (is_anchor(fd))
+        the->reason = by_time(judge, owner->ended_ns) || by_later_ends(judge, owner)
+                          ? REASON_ANCHOR_SETTLED
+                          : REASON_ANCHOR;
+    else if (!has_settled(judge, owner))
+        return;
+    else if (fd_needs_a_witness(fd))
+        the->reason = REASON_NEEDS_A_WITNESS;
+    else
+        the->leaked = true;
+}
+
+/* --- mappings --------------------------------------------------------------------------------- */
+
+static const struct owners_item *owner_of_mapping(const struct judge *judge,
+                                                  const struct ledger_mapping *mapping)
+{
+    const struct owners_item *owner = owners_outermost(judge->owners, mapping->owner);
+    const struct owners_item *bound = owners_outermost(judge->owners, mapping->bound_owner);
+
+    /* What a supervisor says is better than what its slots say, and that than a scope. */
+    if (owner && owner->record->kind == LEDGER_OWNER_API)
+        return owner;
+    return bound ? bound : owner;
+}
+
+/* Bound once, unbound, and never rebound: the sandbox lives on without it. */
+static bool is_unbound_for_good(const struct judge *judge, const struct ledger_mapping *mapping)
+{
+    const struct owners_item *bound;
+
+    if (mapping->bound_owner == 0 || mapping->bound_owner >= judge->owners->count ||
+        mapping->unbound_stack == 0 || (mapping->flags & LEDGER_BINDINGS) ||
+        mapping->state != LEDGER_LIVE)
+        return false;
+    bound = &judge->owners->items[mapping->bound_owner];
+    if (!bound->record || bound->ended)
+        return false;
+    return judge->terms->at_exit ||
+           by_time(judge, (uint64_t)mapping->flight << LEDGER_UNBOUND_SHIFT);
+}
+
+static void judge_mapping(const struct judge *judge, struct verdicts_case *the)
+{
+    const struct ledger_mapping *mapping = the->held->mapping;
+    const struct ledger_stack *stack = reader_record(judge->reader, LEDGER_STACKS, mapping->stack);
+    const struct owners_item *owner = owner_of_mapping(judge, mapping);
+
+    the->owner = owners_index(judge->owners, owner);
+    the->loose = !owner || (mapping->flags & LEDGER_SHARED) ||
+                 (stack && (stack->flags & LEDGER_STACK_REBINDS));
+    if (the->loose)
+        return;
+    the->unbound_by = mapping->unbound_stack;
+    if (!owner->ended)
+        the->leaked = is_unbound_for_good(judge, mapping);
+    else if (!has_settled(judge, owner))
+        return;
+    else if (owner->record->kind == LEDGER_OWNER_SECCOMP && mapping->bound_owner == 0)
+        the->reason = REASON_NEEDS_A_WITNESS;
+    else
+        the->leaked = true;
+}
+
+/* --- what needs others ------------------------------------------------------------------------ */
+
+/* The cases of one stack; those that need a witness, also of one name. */
+struct alike {
+    struct alike_key {
+        uint32_t reason, resource, code, what;
+    } key;
+    uint32_t owner; /* of the first */
+    bool counts;    /* an anchor of it settled, or there was a second owner */
+    UT_hash_handle hh;
+};
+
+static struct alike_key key_of(const struct verdicts_case *the)
+{
+    if (the->reason == REASON_NEEDS_A_WITNESS)
+        return (struct alike_key){the->reason, the->held->resource, the->code, the->what};
+    return (struct alike_key){REASON_ANCHOR, the->held->resource, the->code, 0};
+}
+
+static void judge_together(struct verdicts_case *cases, size_t count)
+{
+    struct alike *all = NULL, *alike, *next;
+    struct arena arena = {0};
+
+    for (size_t i = 0; i < count; i++) {
+        struct alike_key key = key_of(&cases[i]);
+
+        if (cases[i].reason == REASON_NONE)
+            continue;
+        HASH_FIND(hh, all, &key, sizeof key, alike);
+        if (!alike) {
+            alike = arena_alloc(&arena, sizeof *alike);
+            alike->key = key;
+            alike->owner = cases[i].owner;
+            HASH_ADD(hh, all, key, sizeof key, alike);
+        }
+        if (cases[i].reason == REASON_ANCHOR_SETTLED ||
+            (cases[i].reason == REASON_NEEDS_A_WITNESS && alike->owner != cases[i].owner))
+            alike->counts = true;
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct alike_key key = key_of(&cases[i]);
+
+        if (cases[i].reason == REASON_NONE)
+            continue;
+        HASH_FIND(hh, all, &key, sizeof key, alike);
+        cases[i].leaked = alike && alike->counts;
+    }
+    HASH_ITER (hh, all, alike, next)
+        HASH_DEL(all, alike);
+    arena_free(&arena);
+}
+
+void verdicts_judge(struct verdicts_case *cases, size_t count, const struct reader *reader,
+                    const struct owners *owners, const struct verdicts_terms *terms)
+{
+    const struct judge judge = {reader, owners, terms};
+
+    for (size_t i = 0; i < count; i++) {
+        cases[i].owner = cases[i].unbound_by = 0;
+        cases[i].leaked = cases[i].loose = false;
+        cases[i].reason = REASON_NONE;
+        if (cases[i].held->fd)
+            judge_fd(&judge, &cases[i]);
+        else
+            judge_mapping(&judge, &cases[i]);
+    }
+    judge_together(cases, count);
+}
