@@ -274,6 +274,10 @@ bool ledger_owner_end(struct ledger *ledger, struct ledger_actor *actor, uint32_
 /* An ended one lives after all: its listener still delivers. */
 void ledger_owner_revive(struct ledger *ledger, uint32_t owner);
 
+/* From now on `owner` is a part of `parent`, and no sandbox of its own. False: it is a part
+ * already, or one of the two does not live. */
+bool ledger_owner_join(struct ledger *ledger, uint32_t owner, uint32_t parent);
+
 /* It holds so many more (less, if negative); so does what it is a part of. False, and nothing
  * changed, if there is no such owner. */
 bool ledger_owner_count(struct ledger *ledger, uint32_t owner, int fds, int mappings,

@@ -249,14 +249,34 @@ void ledger_owner_revive(struct ledger *ledger, uint32_t owner)
     }
 }
 
-/* --- what it holds --- */
-
 static void count(struct ledger_owner *record, int fds, int mappings, int64_t bytes)
 {
     add(&record->fds, fds);
     add(&record->mappings, mappings);
     __atomic_add_fetch(&record->bytes, (uint64_t)bytes, __ATOMIC_RELAXED);
 }
+
+bool ledger_owner_join(struct ledger *ledger, uint32_t owner, uint32_t parent)
+{
+    struct ledger_owner *record = record_at(ledger, owner);
+    uint32_t none = 0;
+    if (!ledger_owner_lives(ledger, owner) || !ledger_owner_lives(ledger, parent) ||
+        !ledger_owner_hold(ledger, parent)) {
+        return false;
+    }
+    if (!__atomic_compare_exchange_n(&record->parent, &none, parent, false, __ATOMIC_SEQ_CST,
+                                     __ATOMIC_RELAXED)) {
+        ledger_owner_unhold(ledger, parent);
+        return false;
+    }
+    __atomic_sub_fetch(&ledger->header->owners_begun[record->kind], 1, __ATOMIC_RELAXED);
+    __atomic_sub_fetch(&ledger->header->owners_live, 1, __ATOMIC_RELAXED);
+    count(record_at(ledger, parent), (int)count_of(&record->fds), (int)count_of(&record->mappings),
+          (int64_t)__atomic_load_n(&record->bytes, __ATOMIC_RELAXED));
+    return true;
+}
+
+/* --- what it holds --- */
 
 bool ledger_owner_count(struct ledger *ledger, uint32_t owner, int fds, int mappings, int64_t bytes)
 {

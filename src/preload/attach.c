@@ -341,6 +341,7 @@ static bool open_ledger(const char *path, enum shim_ledger_place place)
     }
     struct ledger_header *header = base;
     shim_memory_backing()->code_since = code_since;
+    shim_memory_backing()->now = shim_now;
     bool resumes = place == SHIM_LEDGER_ATTACHED && header->process_state != LEDGER_PROCESS_NONE;
     if (resumes && header->pid != (uint32_t)shim.pid) {
         /* A child of a process that went on as a static program, which hides nothing of us. */
@@ -383,6 +384,7 @@ static void begin(int argc, char **argv)
         shim_actor()->may_grow = false;
     }
     describe_process(argc, argv);
+    child_resume(&shim.sandbox, &shim.ledger);
     for_every_fd(inherited);
     if (!FAULT(cloexec_kept)) {
         ledger_fd_end_others(&shim.ledger, shim_actor());
@@ -600,6 +602,7 @@ void shim_follow_child(void)
     }
     /* The parent's ledger did not come along: nothing of it may be read. */
     memset(&shim.ledger, 0, sizeof(shim.ledger));
+    memset(&shim.sandbox, 0, sizeof(shim.sandbox));
     memset(&shim_thread, 0, sizeof(shim_thread));
     shim.pid = (pid_t)raw_syscall0(SYS_getpid);
     shim.vm_children = 0;

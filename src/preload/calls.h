@@ -37,7 +37,8 @@ int shim_shmdt(const struct unwind_start *here, bool raw, const void *address);
 
 /* An ioctl that returns or names a descriptor (wrap_ioctl.c knows which do). */
 bool shim_ioctl_matters(unsigned long request);
-void shim_ioctl_done(const struct unwind_start *here, unsigned long request, long argument,
+void shim_ioctl_begins(const struct unwind_start *here, unsigned long request);
+void shim_ioctl_done(const struct unwind_start *here, int fd, unsigned long request, long argument,
                      int result);
 
 /* Before a seccomp filter goes on in this thread, or in all. */

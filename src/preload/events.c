@@ -145,13 +145,33 @@ static struct ledger_actor *enter(void)
     return actor;
 }
 
-void shim_fd_taken(const struct unwind_start *here, int fd, enum ledger_fd_kind kind,
-                   unsigned flags, uint32_t detail)
+static uint32_t capture_for_sandbox(const void *here)
+{
+    return here ? capture(here, shim_actor()) : 0;
+}
+
+struct sandbox_event shim_sandbox_event(const struct unwind_start *here)
+{
+    struct ledger_actor *actor = enter();
+    return (struct sandbox_event){.sandbox = &shim.sandbox,
+                                  .ledger = &shim.ledger,
+                                  .actor = actor,
+                                  .thread = &shim_thread.sandbox,
+                                  .now_ns = shim_now(),
+                                  .capture = capture_for_sandbox,
+                                  .here = here,
+                                  .pid = shim.pid,
+                                  .may_call = actor->may_grow};
+}
+
+static void taken(const struct unwind_start *here, int fd, enum ledger_fd_kind kind, unsigned flags,
+                  uint32_t detail, uint32_t owner)
 {
     struct ledger_actor *actor = enter();
     struct ledger_fd_event event = {.kind = (uint16_t)kind,
                                     .flags = (uint16_t)flags,
                                     .detail = detail,
+                                    .owner = owner,
                                     .stack = capture(here, actor),
                                     .now_ns = shim_now()};
     if (!FAULT_EVERY(event_dropped, 1000)) {
@@ -160,6 +180,30 @@ void shim_fd_taken(const struct unwind_start *here, int fd, enum ledger_fd_kind 
     if (FAULT(errno_lost)) {
         errno = EDOM;
     }
+}
+
+void shim_fd_taken(const struct unwind_start *here, int fd, enum ledger_fd_kind kind,
+                   unsigned flags, uint32_t detail)
+{
+    struct sandbox_scope scope = sandbox_scope(&shim.sandbox, &shim_thread.sandbox);
+    if (scope.owner && !scope.is_explicit) {
+        flags |= LEDGER_SCOPED;
+    }
+    taken(here, fd, kind, flags, detail, scope.owner);
+}
+
+/* An explicit scope beats what the descriptor says of itself, unless that is a part of the scope's
+ * owner, or keeps its owner alive. */
+void shim_fd_taken_for(const struct unwind_start *here, int fd, enum ledger_fd_kind kind,
+                       unsigned flags, uint32_t detail, uint32_t owner)
+{
+    struct sandbox_scope scope = sandbox_scope(&shim.sandbox, &shim_thread.sandbox);
+    if (owner == 0 || (scope.is_explicit && !(flags & LEDGER_ANCHOR) &&
+                       ledger_owner_outermost(&shim.ledger, owner) != scope.owner)) {
+        shim_fd_taken(here, fd, kind, flags, detail);
+        return;
+    }
+    taken(here, fd, kind, flags, detail, owner);
 }
 
 void shim_fd_refused(const struct unwind_start *here)
@@ -187,13 +231,36 @@ void shim_fd_named(const struct unwind_start *here, int fd)
     }
 }
 
+/* What stays its sandbox's however often it is duplicated. */
+static bool is_of_sandbox(const struct ledger_fd *record)
+{
+    switch (record->kind) {
+    case LEDGER_FD_KVM_VM:
+    case LEDGER_FD_KVM_VCPU:
+    case LEDGER_FD_KVM_DEVICE:
+    case LEDGER_FD_PIDFD:
+    case LEDGER_FD_SECCOMP:
+        return record->owner != 0;
+    default:
+        return false;
+    }
+}
+
 void shim_fd_copied(const struct unwind_start *here, int from, int to, bool cloexec)
 {
     shim_fd_named(here, from);
     const struct ledger_fd *record = ledger_fd_record(&shim.ledger, from);
     enum ledger_fd_kind kind = record ? (enum ledger_fd_kind)record->kind : LEDGER_FD_DUP;
-    shim_fd_taken(here, to, kind == LEDGER_FD_UNKNOWN ? LEDGER_FD_DUP : kind,
-                  cloexec ? LEDGER_CLOEXEC : 0, 0);
+    unsigned flags = cloexec ? LEDGER_CLOEXEC : 0;
+    if (kind == LEDGER_FD_UNKNOWN) {
+        kind = LEDGER_FD_DUP;
+    }
+    if (record && is_of_sandbox(record)) {
+        shim_fd_taken_for(here, to, kind, flags | (record->flags & LEDGER_ANCHOR), 0,
+                          record->owner);
+        return;
+    }
+    shim_fd_taken(here, to, kind, flags, 0);
 }
 
 struct shim_release shim_fd_releasing(const struct unwind_start *here, int fd)
@@ -236,6 +303,23 @@ static void refused_close(int fd, const struct shim_release *release)
     }
 }
 
+/* One sandbox's scope closed what is another's that lives on. What is another's by its scope alone
+ * may as well be anybody's. */
+static void foreign_close(int fd, const struct shim_release *release)
+{
+    struct sandbox_scope scope = sandbox_scope(&shim.sandbox, &shim_thread.sandbox);
+    uint32_t owner = ledger_owner_outermost(&shim.ledger, release->flight.owner);
+    const uint16_t weak = LEDGER_SCOPED | LEDGER_TIED | LEDGER_SHARED;
+    if (scope.owner == 0 || (release->flight.flags & weak) ||
+        ledger_owner_outermost(&shim.ledger, scope.owner) == owner ||
+        !ledger_owner_lives(&shim.ledger, owner)) {
+        return;
+    }
+    ledger_note_owners(&shim.ledger, shim_actor(), LEDGER_EVENT_FOREIGN_CLOSE,
+                       release->flight.taken_by, release->stack, (uint64_t)fd, owner, scope.owner,
+                       shim_now());
+}
+
 void shim_fd_released(int fd, const struct shim_release *release, int result)
 {
     if (!release->watching) {
@@ -248,6 +332,8 @@ void shim_fd_released(int fd, const struct shim_release *release, int result)
     }
     if (unlikely(result < 0 && errno == EBADF)) {
         refused_close(fd, release);
+    } else if (unlikely(release->flight.owner != 0)) {
+        foreign_close(fd, release);
     }
     shim_fd_gone(fd, release);
 }

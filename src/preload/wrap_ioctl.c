@@ -22,14 +22,9 @@
 #include <sys/ioctl.h>
 
 #include "calls.h"
+#include "sandbox/kvm.h"
+#include "sandbox/seccomp.h"
 #include "wrap.h"
-
-#ifndef KVM_GET_STATS_FD
-#define KVM_GET_STATS_FD _IO(KVMIO, 0xce) /* linux/kvm.h, Linux 5.14 */
-#endif
-#ifndef KVM_CREATE_GUEST_MEMFD
-#define KVM_CREATE_GUEST_MEMFD _IOWR(KVMIO, 0xd4, char[64]) /* linux/kvm.h, Linux 6.8 */
-#endif
 #ifndef TIOCGPTPEER
 #define TIOCGPTPEER _IO('T', 0x41)
 #endif
@@ -89,12 +84,6 @@ static unsigned fills_fd(uint32_t request, enum ledger_fd_kind *kind)
 /* Where the argument names a descriptor of the caller; 0: nowhere. Offsets are + 1. */
 static unsigned names_fd(uint32_t request)
 {
-    /* The kernel looks at neither the size nor the direction of this one (kernel/seccomp.c,
-     * EA_IOCTL): sandlock 0.4.6 says both ways. */
-    if (_IOC_TYPE(request) == SECCOMP_IOC_MAGIC &&
-        _IOC_NR(request) == _IOC_NR(SECCOMP_IOCTL_NOTIF_ADDFD)) {
-        return offsetof(struct seccomp_notif_addfd, srcfd) + 1;
-    }
     switch (request) {
     case KVM_IRQFD:
         return offsetof(struct kvm_irqfd, fd) + 1;
@@ -126,8 +115,16 @@ bool shim_ioctl_matters(unsigned long wide)
     if (likely(request == KVM_RUN)) {
         return false;
     }
-    return returns_fd(request, &kind) || fills_fd(request, &kind) != 0 || names_fd(request) != 0 ||
-           is_fd(request);
+    return kvm_wants(request) || seccomp_wants(request) || returns_fd(request, &kind) ||
+           fills_fd(request, &kind) != 0 || names_fd(request) != 0 || is_fd(request);
+}
+
+void shim_ioctl_begins(const struct unwind_start *here, unsigned long wide)
+{
+    if (seccomp_wants((uint32_t)wide)) {
+        struct sandbox_event event = shim_sandbox_event(here);
+        seccomp_before_ioctl(&event, (uint32_t)wide);
+    }
 }
 
 static int fd_at(long argument, unsigned offset)
@@ -135,8 +132,45 @@ static int fd_at(long argument, unsigned offset)
     return *(const int *)(argument + (long)offset - 1);
 }
 
+/* A new descriptor's owner: that of the VM that `fd` is or is of. */
+static uint32_t owner_of_new(const struct unwind_start *here, int fd, enum ledger_fd_kind kind)
+{
+    if (kind != LEDGER_FD_KVM_VCPU && kind != LEDGER_FD_KVM_DEVICE) {
+        return 0;
+    }
+    struct sandbox_event event = shim_sandbox_event(here);
+    return kvm_owner(&event, fd);
+}
+
+static void vm_taken(const struct unwind_start *here, int fd, uint32_t request)
+{
+    struct sandbox_event event = shim_sandbox_event(here);
+    uint32_t vm = kvm_vm_begins(&event);
+    unsigned anchor = vm ? LEDGER_ANCHOR : 0;
+    shim_fd_taken_for(here, fd, LEDGER_FD_KVM_VM, LEDGER_CLOEXEC | anchor, request, vm);
+    if (vm && kvm_owner(&event, fd) != vm) { /* no room for the descriptor */
+        ledger_owner_end(&shim.ledger, event.actor, vm, 0);
+    }
+}
+
+static void tell_sandboxes(const struct unwind_start *here, int fd, uint32_t request, long argument,
+                           int result)
+{
+    if (result < 0 || (!kvm_wants(request) && !seccomp_wants(request))) {
+        return;
+    }
+    shim_fd_named(here, fd);
+    struct sandbox_event event = shim_sandbox_event(here);
+    if (kvm_wants(request)) {
+        kvm_on_ioctl(&event, fd, request, (const void *)argument);
+    } else {
+        seccomp_on_ioctl(&event, fd, request, (const void *)argument, result);
+    }
+}
+
 /* After the call: what succeeded has shown that the argument is there to be read. */
-void shim_ioctl_done(const struct unwind_start *here, unsigned long wide, long argument, int result)
+void shim_ioctl_done(const struct unwind_start *here, int fd, unsigned long wide, long argument,
+                     int result)
 {
     uint32_t request = (uint32_t)wide;
     enum ledger_fd_kind kind;
@@ -147,9 +181,13 @@ void shim_ioctl_done(const struct unwind_start *here, unsigned long wide, long a
     if (result >= 0 && is_fd(request)) {
         shim_fd_named(here, (int)argument);
     }
+    tell_sandboxes(here, fd, request, argument, result);
     if (returns_fd(request, &kind)) {
-        if (result >= 0) {
-            shim_fd_taken(here, result, kind, LEDGER_CLOEXEC, request);
+        if (result >= 0 && kind == LEDGER_FD_KVM_VM) {
+            vm_taken(here, result, request);
+        } else if (result >= 0) {
+            shim_fd_taken_for(here, result, kind, LEDGER_CLOEXEC, request,
+                              owner_of_new(here, fd, kind));
         } else if (errno == EMFILE || errno == ENFILE) {
             shim_fd_refused(here);
         }
@@ -157,17 +195,22 @@ void shim_ioctl_done(const struct unwind_start *here, unsigned long wide, long a
     }
     offset = fills_fd(request, &kind);
     if (result >= 0 && offset != 0) {
-        shim_fd_taken(here, fd_at(argument, offset), kind, LEDGER_CLOEXEC, request);
+        shim_fd_taken_for(here, fd_at(argument, offset), kind, LEDGER_CLOEXEC, request,
+                          owner_of_new(here, fd, kind));
     }
 }
 
 static __attribute__((noinline)) int ioctl_that_matters(const struct unwind_start *here, int fd,
                                                         unsigned long request, long argument)
 {
+    bool watching = shim_watching();
+    if (watching) {
+        shim_ioctl_begins(here, request);
+    }
     int result = PERFORM(false, int, ioctl, (fd, request, argument),
                          raw_syscall3(SYS_ioctl, fd, request, argument));
-    if (shim_watching()) {
-        shim_ioctl_done(here, request, argument, result);
+    if (watching) {
+        shim_ioctl_done(here, fd, request, argument, result);
     }
     return result;
 }

@@ -97,6 +97,7 @@ static void note(enum ledger_event_kind kind, uint32_t stack, uintptr_t start, s
 /* What a new mapping is, but for where. */
 struct mapping {
     uint32_t stack;
+    uint32_t owner; /* 0: whose scope it is */
     uint32_t detail;
     uint64_t like; /* another mapping's address, that it is a copy of; 0: none */
     uint16_t flags;
@@ -107,6 +108,8 @@ struct mapping {
 
 static APART void mapped(uint64_t start, uint64_t end, struct mapping mapping)
 {
+    struct sandbox_scope scope = sandbox_scope(&shim.sandbox, &shim_thread.sandbox);
+    bool own = mapping.owner && !scope.is_explicit;
     struct ledger_map_event event = {.op = LEDGER_MAP_INSERT,
                                      .start = start,
                                      .end = end,
@@ -114,6 +117,7 @@ static APART void mapped(uint64_t start, uint64_t end, struct mapping mapping)
                                      .ticket = ledger_ticket(&shim.ledger),
                                      .now_ns = shim_now(),
                                      .stack = mapping.stack,
+                                     .owner = own ? mapping.owner : scope.owner,
                                      .tid = shim_actor()->tid,
                                      .detail = mapping.detail,
                                      .flags = mapping.flags,
@@ -177,6 +181,16 @@ static uint16_t flags_of_map(int flags)
     return result;
 }
 
+/* The kvm_run of a vCPU, a device's registers: the VM's own. */
+static uint32_t owner_of_map(int fd)
+{
+    const struct ledger_fd *record = ledger_fd_record(&shim.ledger, fd);
+    bool of_vm =
+        record && (record->kind == LEDGER_FD_KVM_VCPU || record->kind == LEDGER_FD_KVM_DEVICE ||
+                   record->kind == LEDGER_FD_KVM_VM);
+    return of_vm ? __atomic_load_n(&record->owner, __ATOMIC_RELAXED) : 0;
+}
+
 /* mmap.2 */
 void *shim_mmap(const struct unwind_start *here, bool raw, void *address, size_t length, int prot,
                 int flags, int fd, int64_t offset)
@@ -202,6 +216,7 @@ void *shim_mmap(const struct unwind_start *here, bool raw, void *address, size_t
         }
         mapped((uintptr_t)result, page_end((uintptr_t)result, length),
                (struct mapping){.stack = stack,
+                                .owner = file ? owner_of_map(fd) : 0,
                                 .detail = file ? (uint32_t)fd + 1 : 0,
                                 .flags = flags_of_map(flags),
                                 .prot = prot_bits(prot),

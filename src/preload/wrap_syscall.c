@@ -136,9 +136,13 @@ static long took_pair(const struct unwind_start *here, const long *a, const int 
 
 static long ioctl_made(const struct unwind_start *here, const long *a)
 {
+    bool watching = shim_ioctl_matters((unsigned long)a[2]) && shim_watching();
+    if (watching) {
+        shim_ioctl_begins(here, (unsigned long)a[2]);
+    }
     long result = made(a);
-    if (shim_ioctl_matters((unsigned long)a[2]) && shim_watching()) {
-        shim_ioctl_done(here, (unsigned long)a[2], a[3], (int)result);
+    if (watching) {
+        shim_ioctl_done(here, (int)a[1], (unsigned long)a[2], a[3], (int)result);
     }
     return result;
 }

@@ -13,7 +13,7 @@
 #include <time.h>
 
 #include "ledger/kinds.h"
-#include "preload/raw.h"
+#include "raw.h"
 
 #define GROUPS_MAX 100u
 

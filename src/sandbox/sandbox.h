@@ -94,9 +94,7 @@ void sandbox_answer_begins(struct sandbox *sandbox, struct sandbox_thread *threa
                            uint64_t id);
 void sandbox_answered(struct sandbox *sandbox, uint32_t owner, uint64_t id);
 
-/* --- kvm.c --- */
-
-bool kvm_wants(uint32_t request);
+/* --- kvm.c; kvm_wants in kvm.h --- */
 
 /* KVM_CREATE_VM has succeeded: the owner that its descriptor is to be an anchor of; 0: no room. */
 uint32_t kvm_vm_begins(const struct sandbox_event *event);
@@ -110,12 +108,10 @@ void kvm_on_ioctl(const struct sandbox_event *event, int fd, uint32_t request,
 
 /* --- seccomp.c --- */
 
-bool seccomp_wants(uint32_t request);
-
-/* Before it and after it: `result` as ioctl(2) has it, `error` the errno of a failure. */
+/* Before an ioctl that seccomp_wants (seccomp.h), and after it. */
 void seccomp_before_ioctl(const struct sandbox_event *event, uint32_t request);
 void seccomp_on_ioctl(const struct sandbox_event *event, int fd, uint32_t request,
-                      const void *argument, int result, int error);
+                      const void *argument, int result);
 
 /* --- child.c --- */
 

@@ -25,7 +25,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "preload/raw.h"
+#include "raw.h"
 
 #define SKIPPED 77
 

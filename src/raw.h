@@ -4,8 +4,8 @@
  * Results are the kernel's: -errno (-4095..-1) or the value. Everything of ours that needs the
  * kernel goes through here, so that it neither touches the program's errno nor meets its hooks.
  */
-#ifndef BOXLEDGER_PRELOAD_RAW_H
-#define BOXLEDGER_PRELOAD_RAW_H
+#ifndef BOXLEDGER_RAW_H
+#define BOXLEDGER_RAW_H
 
 #include <stdint.h>
 #include <sys/syscall.h>

@@ -1,0 +1,228 @@
+/*
+ * child.c: a sandbox that is a child process: fork(2), clone(2), posix_spawn(3), wait(2).
+ *
+ * It begins when it is made and ends when it is reaped. A table of the live ones by pid, without a
+ * lock: a thread that waits for all children may reap one before the thread that made it could
+ * register it, so whoever reaps an unknown one leaves a word, and whoever registers looks for it.
+ * It asks the kernel nothing.
+ */
+#include "sandbox.h"
+
+#define NEVER_USED UINT64_C(0)
+#define USED_NO_MORE UINT64_MAX
+#define PROBES 64u
+
+static uint64_t key_of(int pid, uint32_t owner)
+{
+    return (uint64_t)(uint32_t)pid << 32 | owner;
+}
+
+static int pid_of(uint64_t key)
+{
+    return (int)(key >> 32);
+}
+
+static uint32_t place_of(int pid, unsigned probe)
+{
+    return ((uint32_t)pid * 0x9e3779b1u + probe) % SANDBOX_CHILDREN;
+}
+
+static bool is_live(uint64_t key)
+{
+    return key != NEVER_USED && key != USED_NO_MORE;
+}
+
+static uint64_t load(const struct sandbox_child *child)
+{
+    return __atomic_load_n(&child->key, __ATOMIC_SEQ_CST);
+}
+
+/* NULL: there is none. */
+static struct sandbox_child *find(const struct sandbox *sandbox, int pid)
+{
+    for (unsigned probe = 0; probe < PROBES && pid > 0; probe++) {
+        const struct sandbox_child *child = &sandbox->child[place_of(pid, probe)];
+        uint64_t key = load(child);
+        if (key == NEVER_USED) {
+            return NULL;
+        }
+        if (is_live(key) && pid_of(key) == pid) {
+            return (struct sandbox_child *)child;
+        }
+    }
+    return NULL;
+}
+
+/* Takes it out; its owner, or 0 if another thread did so first. */
+static uint32_t take_out(struct sandbox *sandbox, struct sandbox_child *child, uint64_t key)
+{
+    if (!is_live(key) || !__atomic_compare_exchange_n(&child->key, &key, USED_NO_MORE, false,
+                                                      __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
+        return 0;
+    }
+    __atomic_sub_fetch(&sandbox->children, 1, __ATOMIC_RELAXED);
+    return (uint32_t)key;
+}
+
+static void end(const struct sandbox_event *event, uint32_t owner, uint16_t flags)
+{
+    struct ledger_owner *record = ledger_owner(event->ledger, owner);
+    if (record) {
+        __atomic_or_fetch(&record->flags, flags, __ATOMIC_RELAXED);
+        ledger_owner_unanchor(event->ledger, event->actor, owner, sandbox_stack(event));
+    }
+}
+
+static bool put_in(struct sandbox *sandbox, int pid, uint32_t owner, uint32_t ticket,
+                   uint32_t flags)
+{
+    for (unsigned probe = 0; probe < PROBES; probe++) {
+        struct sandbox_child *child = &sandbox->child[place_of(pid, probe)];
+        uint64_t key = load(child);
+        if (is_live(key)) {
+            continue;
+        }
+        if (__atomic_compare_exchange_n(&child->key, &key, key_of(pid, owner), false,
+                                        __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
+            __atomic_store_n(&child->since, ticket, __ATOMIC_RELAXED);
+            __atomic_store_n(&child->flags, flags, __ATOMIC_RELAXED);
+            __atomic_add_fetch(&sandbox->children, 1, __ATOMIC_RELAXED);
+            return true;
+        }
+        probe--; /* look again at the same place */
+    }
+    return false;
+}
+
+uint32_t child_ticket(const struct sandbox_event *event)
+{
+    return (uint32_t)ledger_ticket(event->ledger);
+}
+
+/* Whether somebody reaped that pid after `before`. */
+static bool was_reaped(const struct sandbox *sandbox, int pid, uint32_t before)
+{
+    uint64_t reaped =
+        __atomic_load_n(&sandbox->reaped[(uint32_t)pid % SANDBOX_REAPED], __ATOMIC_SEQ_CST);
+    return pid_of(reaped) == pid && (int32_t)((uint32_t)reaped - before) > 0;
+}
+
+uint32_t child_begins(const struct sandbox_event *event, int pid, uint32_t before, uint32_t flags)
+{
+    struct sandbox *sandbox = event->sandbox;
+    struct sandbox_child *old = find(sandbox, pid);
+    if (old) { /* the pid is used again: that one was reaped unseen */
+        end(event, take_out(sandbox, old, load(old)), LEDGER_OWNER_UNSEEN_END);
+    }
+    struct sandbox_scope scope = sandbox_scope(sandbox, event->thread);
+    struct ledger_owner_event begin = {.kind = LEDGER_OWNER_CHILD,
+                                       .pid = (uint32_t)pid,
+                                       .anchors = 1,
+                                       .parent = scope.is_explicit ? scope.owner : 0,
+                                       .stack = sandbox_stack(event),
+                                       .now_ns = event->now_ns};
+    uint32_t owner = ledger_owner_begin(event->ledger, event->actor, &begin);
+    if (owner == 0) {
+        return 0;
+    }
+    event->thread->last_child = owner;
+    uint32_t ticket = (uint32_t)ledger_ticket(event->ledger);
+    if (!put_in(sandbox, pid, owner, ticket, flags)) {
+        /* More children at one time than the table takes: readers see that it has gone. */
+        ledger_incomplete(event->ledger, LEDGER_INCOMPLETE_RECORDS);
+        return owner;
+    }
+    if (was_reaped(sandbox, pid, before)) {
+        child_reaped(event, pid);
+    }
+    return owner;
+}
+
+void child_reaped(const struct sandbox_event *event, int pid)
+{
+    struct sandbox *sandbox = event->sandbox;
+    struct sandbox_child *child = find(sandbox, pid);
+    if (!child) {
+        uint64_t word = key_of(pid, (uint32_t)ledger_ticket(event->ledger));
+        __atomic_store_n(&sandbox->reaped[(uint32_t)pid % SANDBOX_REAPED], word, __ATOMIC_SEQ_CST);
+        child = find(sandbox, pid); /* it may have been registered just now */
+    }
+    if (child) {
+        end(event, take_out(sandbox, child, load(child)), LEDGER_OWNER_REAPED);
+    }
+}
+
+/* One that was made after the wait began is not what the wait did not find. */
+static void end_unfound(const struct sandbox_event *event, struct sandbox_child *child,
+                        uint32_t before)
+{
+    uint64_t key = load(child);
+    uint32_t since = __atomic_load_n(&child->since, __ATOMIC_RELAXED);
+    uint32_t flags = __atomic_load_n(&child->flags, __ATOMIC_RELAXED);
+    if (is_live(key) && (int32_t)(before - since) > 0 && !(flags & SANDBOX_CHILD_NO_SIGCHLD)) {
+        end(event, take_out(event->sandbox, child, key), LEDGER_OWNER_UNSEEN_END);
+    }
+}
+
+void child_gone(const struct sandbox_event *event, int pid, uint32_t before)
+{
+    struct sandbox *sandbox = event->sandbox;
+    if (__atomic_load_n(&sandbox->children, __ATOMIC_RELAXED) == 0) {
+        return;
+    }
+    if (pid != 0) {
+        struct sandbox_child *child = find(sandbox, pid);
+        if (child) {
+            end_unfound(event, child, before);
+        }
+        return;
+    }
+    for (unsigned i = 0; i < SANDBOX_CHILDREN; i++) {
+        end_unfound(event, &sandbox->child[i], before);
+    }
+}
+
+uint32_t child_owner(const struct sandbox *sandbox, int pid)
+{
+    const struct sandbox_child *child = find(sandbox, pid);
+    uint64_t key = child ? load(child) : NEVER_USED;
+    return is_live(key) && pid_of(key) == pid ? (uint32_t)key : 0;
+}
+
+uint32_t child_of_path(const struct sandbox *sandbox, const char *path)
+{
+    static const char proc[] = "/proc/";
+    int pid = 0;
+    for (unsigned i = 0; proc[i]; i++) {
+        if (*path++ != proc[i]) {
+            return 0;
+        }
+    }
+    for (; *path >= '0' && *path <= '9' && pid < 100000000; path++) {
+        pid = pid * 10 + (*path - '0');
+    }
+    return *path == '/' || *path == 0 ? child_owner(sandbox, pid) : 0;
+}
+
+/* Only for "growing" and "inheritable": the child's end says nothing about what is left of it. */
+void child_pipe_closed(const struct sandbox_event *event, int other)
+{
+    const struct ledger_fd *record = ledger_fd_record(event->ledger, other);
+    uint32_t child = event->thread->last_child;
+    if (record && record->owner == 0 && record->kind == LEDGER_FD_PIPE &&
+        ledger_owner_lives(event->ledger, child)) {
+        ledger_fd_assign(event->ledger, event->actor, other, child, LEDGER_TIED, 0,
+                         LEDGER_FD_UNKNOWN);
+    }
+}
+
+void child_resume(struct sandbox *sandbox, struct ledger *ledger)
+{
+    for (uint64_t i = 1; i < ledger->header->used[LEDGER_OWNERS]; i++) {
+        const struct ledger_owner *record = ledger_owner(ledger, (uint32_t)i);
+        if (record && record->state == LEDGER_LIVE && record->anchors && record->pid &&
+            (record->kind == LEDGER_OWNER_CHILD || record->kind == LEDGER_OWNER_SECCOMP)) {
+            put_in(sandbox, (int)record->pid, (uint32_t)i, 0, 0);
+        }
+    }
+}
