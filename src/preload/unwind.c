@@ -288,6 +288,7 @@ struct walk {
     uintptr_t bp;
     uintptr_t top;     /* of the stack that sp is in; 0: unknown */
     uintptr_t entered; /* where the walk came onto that stack */
+    uintptr_t popped;  /* of an interrupted frame: what lies from here to sp may be read as well */
 #if defined(__aarch64__)
     uintptr_t lr; /* of an interrupted frame; else 0 */
 #endif
@@ -320,6 +321,37 @@ static inline READS_STACKS bool walk_read(const struct walk *w, uintptr_t at, ui
     } else if (at - w->sp > UNKNOWN_STACK_REACH || (at & page_mask) == 0) {
         return false;
     }
+    *value = *(const uintptr_t *)at;
+    return true;
+}
+
+/* What lies below sp and is still the function's own: psABI. A signal's frame goes below it. */
+#if defined(__x86_64__)
+#define RED_ZONE 128u
+#else
+#define RED_ZONE 0u
+#endif
+
+/* How far below sp an interrupted frame may be read. The handler's stack reaches down to `frame`:
+ * if it is the same stack, all between is mapped. Else only the page of sp surely is. */
+static uintptr_t walk_popped(const struct walk *w, uintptr_t frame, uintptr_t frame_top)
+{
+    uintptr_t lowest = w->sp & ~page_mask;
+
+    if (w->top != 0 && w->top == frame_top && frame < lowest)
+        lowest = frame;
+    return w->sp - lowest > RED_ZONE ? w->sp - RED_ZONE : lowest;
+}
+
+/* Reads a saved register. Between a function's pop and its return, CFI still names the place on
+ * the stack that it was popped from, which holds it until a signal's frame is put there. */
+static inline READS_STACKS bool walk_read_saved(const struct walk *w, uintptr_t at,
+                                                uintptr_t *value)
+{
+    if (LIKELY(at >= w->sp))
+        return walk_read(w, at, value);
+    if (!w->exact || at < w->popped || at % sizeof(*value))
+        return false;
     *value = *(const uintptr_t *)at;
     return true;
 }
@@ -511,7 +543,7 @@ static inline bool walk_step(struct walk *w, struct unwind_layout layout)
 #endif
     switch (layout.bp_saved) {
     case UNWIND_AT_CFA:
-        bp_known = walk_read(w, cfa + (uintptr_t)(intptr_t)layout.bp, &bp);
+        bp_known = walk_read_saved(w, cfa + (uintptr_t)(intptr_t)layout.bp, &bp);
         break;
     case UNWIND_AT_BP:
         bp_known = bp_known && walk_read(w, w->bp + (uintptr_t)(intptr_t)layout.bp, &bp);
@@ -533,6 +565,7 @@ static inline bool walk_step(struct walk *w, struct unwind_layout layout)
 /* Steps out of a signal handler: the kernel saved every register. */
 static __attribute__((noinline)) READS_STACKS bool walk_step_signal(struct walk *w)
 {
+    uintptr_t frame = w->sp, top = w->top;
 #if defined(__x86_64__)
     const ucontext_t *uc = (const ucontext_t *)w->sp; /* struct rt_sigframe, less the return
                                                          address that the handler popped */
@@ -559,6 +592,7 @@ static __attribute__((noinline)) READS_STACKS bool walk_step_signal(struct walk 
     w->bp_known = true;
     w->exact = true;
     walk_enter_stack(w);
+    w->popped = walk_popped(w, frame, top);
     return true;
 }
 
