@@ -7,7 +7,7 @@
  */
 #include "ledger.h"
 
-#define STUCK_EPOCHS 64u /* who has been at a record for so long was jumped out of it */
+#define STUCK_EPOCHS 65536u /* who has been at a record for so long was jumped out of it */
 
 /* What of the stack's resources is not one owner's alone. */
 static uint32_t loose(const struct ledger_stack *stack, const struct ledger_growth *growth)

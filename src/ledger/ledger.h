@@ -22,6 +22,8 @@
 
 #include "format.h"
 
+struct ledger_actor;
+
 /* Where a ledger's memory comes from. Both return zeroed memory that cannot fault, or NULL. */
 struct ledger_backing {
     /* File chunk `number`, LEDGER_CHUNK_SIZE bytes; asked for again, the same. Numbers come in no
@@ -34,6 +36,9 @@ struct ledger_backing {
     uint32_t (*code_since)(const uint64_t *frames, unsigned count);
     /* CLOCK_MONOTONIC_COARSE in ns, for what ends by a release. NULL: always 0. */
     uint64_t (*now)(void);
+    /* Lets other threads run for some 50 us: the one that holds the lock was put aside with more
+     * events waiting than there is room for. False: not allowed here. NULL: never is. */
+    bool (*yield)(const struct ledger_actor *actor);
 };
 
 /* Where an update is under way: a word in the updating frame, so that a later entry of the thread
@@ -150,6 +155,7 @@ struct ledger {
     /* owners.c */
     uint32_t owner_hand; /* goes round the table, looking for a record to use again */
     uint32_t rebuilding; /* the owners' mappings are being counted anew */
+    uint32_t stuck;      /* the lock's holder was given time and did not take it */
 };
 
 /* Starts a ledger in `base`, LEDGER_BASE_SIZE zeroed bytes that may already carry the command's

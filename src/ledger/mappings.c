@@ -20,6 +20,7 @@
 #define APART __attribute__((noinline))
 
 #define ASSIGN_TRIES 20000u
+#define FULL_TRIES 4000u /* 0.2 s, once */
 
 static struct ledger_mapping *mapping_at(const struct ledger *ledger, uint32_t record)
 {
@@ -926,18 +927,39 @@ static uint32_t free_slot(struct ledger *ledger)
     return index <= LEDGER_QUEUE_EVENTS ? index : 0;
 }
 
-static void queue_event(struct ledger *ledger, const struct ledger_map_event *event)
+/* False: no room. */
+static bool queue_event(struct ledger *ledger, const struct ledger_map_event *event)
 {
     uint32_t index = FAULT(ring_not_drained) ? 0 : free_slot(ledger);
     if (index == 0) {
-        lose_range(ledger, event->start, event->end);
-        if (event->op == LEDGER_MAP_MOVE) {
-            lose_range(ledger, event->to_start, event->to_end);
-        }
-        return;
+        return false;
     }
     ledger->queue[index - 1].event = *event;
     push(ledger, &ledger->queued, index);
+    return true;
+}
+
+static void lose_event(struct ledger *ledger, const struct ledger_map_event *event)
+{
+    lose_range(ledger, event->start, event->end);
+    if (event->op == LEDGER_MAP_MOVE) {
+        lose_range(ledger, event->to_start, event->to_end);
+    }
+}
+
+/* The queue is full because the holder of the lock does not run, with more threads than cores.
+ * Bounded: it may have been stopped for good. */
+static bool may_try_again(struct ledger *ledger, const struct ledger_actor *actor, unsigned tries)
+{
+    if (FAULT(ring_not_drained) || !ledger->backing->yield ||
+        __atomic_load_n(&ledger->stuck, __ATOMIC_RELAXED)) {
+        return false;
+    }
+    if (tries == FULL_TRIES) {
+        __atomic_store_n(&ledger->stuck, 1, __ATOMIC_RELAXED); /* enough for all others, too */
+        return false;
+    }
+    return ledger->backing->yield(actor);
 }
 
 /* Marks what lost events may have changed. */
@@ -1023,6 +1045,9 @@ static bool try_lock(struct ledger *ledger, struct ledger_actor *actor)
 
 static void unlock(struct ledger *ledger)
 {
+    if (__builtin_expect(__atomic_load_n(&ledger->stuck, __ATOMIC_RELAXED), 0)) {
+        __atomic_store_n(&ledger->stuck, 0, __ATOMIC_RELAXED);
+    }
     __atomic_store_n(&ledger->lock, NULL, __ATOMIC_SEQ_CST);
 }
 
@@ -1050,22 +1075,32 @@ void ledger_map_submit(struct ledger *ledger, struct ledger_actor *actor,
 {
     volatile uint64_t canary = LEDGER_CANARY(&canary);
     if (actor->locked && !FAULT(waits_for_lock)) { /* a handler above our own update */
-        queue_event(ledger, event);
+        if (!queue_event(ledger, event)) {
+            lose_event(ledger, event);
+        }
         return;
     }
     ledger_set_mark(&actor->locked, &canary);
     while (FAULT(waits_for_lock) && __atomic_load_n(&ledger->lock, __ATOMIC_RELAXED)) {
     }
-    if (try_lock(ledger, actor)) {
-        ledger->current = *event;
-        __atomic_signal_fence(__ATOMIC_SEQ_CST);
-        ledger->applying = 1; /* from here on it happens, whoever jumps out of what */
-        __atomic_signal_fence(__ATOMIC_SEQ_CST);
-        drain(ledger, actor);
-        apply_current(ledger, actor);
-        unlock(ledger);
-    } else {
-        queue_event(ledger, event);
+    for (unsigned tries = 0;; tries++) {
+        if (try_lock(ledger, actor)) {
+            ledger->current = *event;
+            __atomic_signal_fence(__ATOMIC_SEQ_CST);
+            ledger->applying = 1; /* from here on it happens, whoever jumps out of what */
+            __atomic_signal_fence(__ATOMIC_SEQ_CST);
+            drain(ledger, actor);
+            apply_current(ledger, actor);
+            unlock(ledger);
+            break;
+        }
+        if (queue_event(ledger, event)) {
+            break;
+        }
+        if (!may_try_again(ledger, actor, tries)) {
+            lose_event(ledger, event);
+            break;
+        }
     }
     ledger_set_mark(&actor->locked, NULL);
     drain_rest(ledger, actor, &canary);

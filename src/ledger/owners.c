@@ -159,7 +159,6 @@ uint32_t ledger_owner_begin(struct ledger *ledger, struct ledger_actor *actor,
     record->ended_ns = 0;
     record->ended_order = 0;
     __atomic_store_n(&record->anchors, event->anchors, __ATOMIC_SEQ_CST);
-    record->bytes = 0;
     record->begun_stack = event->stack;
     record->ended_stack = 0;
     __atomic_store_n(&record->parent, part ? event->parent : 0, __ATOMIC_RELAXED);

@@ -90,9 +90,9 @@ EXPORT int boxledger_shim_usage(boxledger_owner owner, struct boxledger_usage *u
     if (!record) {
         return result_of(ESRCH);
     }
-    usage->fds = record->fds;
-    usage->mappings = record->mappings;
-    usage->bytes = record->bytes;
+    usage->fds = __atomic_load_n(&record->fds, __ATOMIC_RELAXED);
+    usage->mappings = __atomic_load_n(&record->mappings, __ATOMIC_RELAXED);
+    usage->bytes = __atomic_load_n(&record->bytes, __ATOMIC_RELAXED);
     usage->owners = 1;
     return 0;
 }

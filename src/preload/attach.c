@@ -327,6 +327,13 @@ static uint32_t code_since(const uint64_t *frames, unsigned count)
     return shim.generation_base + unwind_newest_generation(frames, count);
 }
 
+/* nanosleep.2 */
+static bool yield(const struct ledger_actor *actor)
+{
+    struct timespec moment = {.tv_nsec = 50000};
+    return actor->may_grow && !raw_failed(raw_syscall2(SYS_nanosleep, &moment, NULL));
+}
+
 /* Opens the ledger that the options name, or an anonymous one. */
 static bool open_ledger(const char *path, enum shim_ledger_place place)
 {
@@ -342,6 +349,7 @@ static bool open_ledger(const char *path, enum shim_ledger_place place)
     struct ledger_header *header = base;
     shim_memory_backing()->code_since = code_since;
     shim_memory_backing()->now = shim_now;
+    shim_memory_backing()->yield = yield;
     bool resumes = place == SHIM_LEDGER_ATTACHED && header->process_state != LEDGER_PROCESS_NONE;
     if (resumes && header->pid != (uint32_t)shim.pid) {
         /* A child of a process that went on as a static program, which hides nothing of us. */

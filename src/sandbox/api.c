@@ -35,7 +35,6 @@ uint64_t api_begin(const struct sandbox_event *event, const char *label)
     struct ledger_owner_event begin = {.kind = LEDGER_OWNER_API,
                                        .label = label,
                                        .label_length = text_length(label),
-                                       .anchors = 1,
                                        .stack = sandbox_stack(event),
                                        .now_ns = event->now_ns};
     uint32_t owner = ledger_owner_begin(event->ledger, event->actor, &begin);
