@@ -23,9 +23,25 @@ def main():
             memfds[name] = count
     assert bool(memfds) == (expected == "leaks"), f"sandlock {version} itself: {counted['left']}"
 
-    told = [f for f in report["findings"] + report["live"] if f["resource"] == "fd"]
+    sandboxes = counted["sandboxes"]
+    totals = report["totals"]
+    assert totals["owners_begun"] == totals["owners_ended"] == sandboxes, totals
+
+    # Each kind of injected file is one finding, of all sandboxes alike, and nothing else is one.
+    findings = report["findings"]
+    by_name = {"/" + f["what"] + " (deleted)": f for f in findings}
+    assert sorted(by_name) == sorted(memfds), f"findings: {json.dumps(findings, indent=1)}"
+    for name, count in memfds.items():
+        f = by_name[name]
+        got = (f["verdict"], f["resource"], f["owner_kind"], f["verified"], f["released_by"])
+        assert got == ("leaked", "fd", "seccomp", True, []), f"{name}: {got}"
+        assert f["count"] == count, f"{count} of {name} are held, {f['count']} reported"
+        assert f["owners"] == sandboxes, f"{name}: {f['owners']} of {sandboxes} sandboxes"
+        assert f["per_sandbox"] == count / sandboxes, f"{name}: {f['per_sandbox']} per sandbox"
+
+    told = [f for f in findings + report["live"] if f["resource"] == "fd"]
     injected = [
-        f for f in told if any(INJECTS in (frame["function"] or "") for frame in f["stack"])
+        f for f in findings if any(INJECTS in (frame["function"] or "") for frame in f["stack"])
     ]
     total = sum(f["count"] for f in injected)
     assert total == sum(memfds.values()), (
@@ -40,11 +56,11 @@ def main():
         strays = [f for f in told if "memfd" in f["what"]]
         assert not strays, f"reported, but not held: {json.dumps(strays, indent=1)}"
 
-    held = report["totals"]["fds"]
+    held = totals["fds"]
     assert held == counted["after"], f"{counted['after']} descriptors held, {held} in the report"
     print(
-        f"sandlock {version}: {counted['sandboxes']} sandboxes left {sum(memfds.values())} memfds;"
-        f" {total} reported through {INJECTS}"
+        f"sandlock {version}: {sandboxes} sandboxes left {sum(memfds.values())} memfds;"
+        f" {total} reported as leaked, through {INJECTS}; {len(findings)} findings"
     )
 
 
