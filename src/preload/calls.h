@@ -7,10 +7,42 @@
 #ifndef BOXLEDGER_PRELOAD_CALLS_H
 #define BOXLEDGER_PRELOAD_CALLS_H
 
+#include <signal.h>
+
 #include "shim.h"
 
 struct msghdr;
 struct mmsghdr;
+struct rusage;
+
+/* shim_took, of a descriptor that is an owner's if there is one (0: none). */
+static inline int shim_took_for(const struct unwind_start *here, int fd, enum ledger_fd_kind kind,
+                                bool cloexec, uint32_t owner)
+{
+    if (likely(owner == 0) || fd < 0) {
+        return shim_took(here, fd, kind, cloexec);
+    }
+    if (shim_watching()) {
+        shim_fd_taken_for(here, fd, kind, cloexec ? LEDGER_CLOEXEC : 0, 0, owner);
+    }
+    return fd;
+}
+
+/* Whose a path under /proc is; 0: no live child's. After a call that has read the path. */
+static inline uint32_t shim_path_owner(const char *path)
+{
+    if (likely(shim.sandbox.children == 0) || path[0] != '/' || path[1] != 'p') {
+        return 0;
+    }
+    return child_of_path(&shim.sandbox, path);
+}
+
+/* Whose a process is, or what comes through its pidfd; 0: no live child's. */
+uint32_t shim_pid_owner(int pid);
+uint32_t shim_pidfd_owner(int pidfd);
+
+/* After pipe and pipe2. */
+void shim_took_pipe(const struct unwind_start *here, const int *fds, int result, bool cloexec);
 
 int shim_dup(const struct unwind_start *here, bool raw, int fd);
 int shim_dup2(const struct unwind_start *here, bool raw, int from, int to);
@@ -43,6 +75,15 @@ void shim_ioctl_done(const struct unwind_start *here, int fd, unsigned long requ
 
 /* Before a seccomp filter goes on in this thread, or in all. */
 void shim_before_filter(bool all_threads);
+
+/* After clone and clone3, in the parent: `pid`, or what failed. `pidfd` counts with CLONE_PIDFD. */
+void shim_child_cloned(const struct unwind_start *here, pid_t pid, uint32_t ticket, uint64_t flags,
+                       int signal, const int *pidfd);
+
+pid_t shim_wait4(const struct unwind_start *here, bool raw, pid_t pid, int *status, int options,
+                 struct rusage *usage);
+int shim_waitid(const struct unwind_start *here, bool raw, int what, unsigned id, siginfo_t *info,
+                int options, struct rusage *usage);
 
 int shim_execve(bool raw, const char *path, char *const *arguments, char *const *environment);
 int shim_execveat(bool raw, int dir, const char *path, char *const *arguments,

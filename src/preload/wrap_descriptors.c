@@ -30,9 +30,6 @@ TAKES_FD(inotify_init, INOTIFY, (void), (), false)
 TAKES_FD(inotify_init1, INOTIFY, (int flags), (flags), (flags & IN_CLOEXEC) != 0)
 TAKES_FD(fanotify_init, FANOTIFY, (unsigned flags, unsigned event_flags), (flags, event_flags),
          (flags & 1) != 0 /* FAN_CLOEXEC, linux/fanotify.h */)
-TAKES_FD(pidfd_open, PIDFD, (pid_t pid, unsigned flags), (pid, flags), true)
-TAKES_FD(pidfd_getfd, RECEIVED, (int pidfd, int target, unsigned flags), (pidfd, target, flags),
-         true)
 TAKES_FD(fsopen, MOUNT, (const char *type, unsigned flags), (type, flags), (flags & 1) != 0)
 TAKES_FD(fspick, MOUNT, (int dir, const char *path, unsigned flags), (dir, path, flags),
          (flags & 1) != 0)
@@ -44,16 +41,18 @@ TAKES_FD(open_tree, MOUNT, (int dir, const char *path, unsigned flags), (dir, pa
 /* open.2, open_by_handle_at.2, shm_open.3, posix_openpt.3 */
 TAKES_FD(creat, FILE, (const char *path, mode_t mode), (path, mode), false)
 TAKES_FD(creat64, FILE, (const char *path, mode_t mode), (path, mode), false)
-TAKES_FD(__open_2, FILE, (const char *path, int flags), (path, flags), OPEN_CLOEXEC)
-TAKES_FD(__open64_2, FILE, (const char *path, int flags), (path, flags), OPEN_CLOEXEC)
-TAKES_FD(__openat_2, FILE, (int dir, const char *path, int flags), (dir, path, flags), OPEN_CLOEXEC)
-TAKES_FD(__openat64_2, FILE, (int dir, const char *path, int flags), (dir, path, flags),
-         OPEN_CLOEXEC)
 TAKES_FD(open_by_handle_at, FILE, (int mount, struct file_handle *handle, int flags),
          (mount, handle, flags), OPEN_CLOEXEC)
 TAKES_FD(shm_open, SHM, (const char *name, int flags, mode_t mode), (name, flags, mode), true)
 TAKES_FD(posix_openpt, PTY, (int flags), (flags), OPEN_CLOEXEC)
 TAKES_FD(getpt, PTY, (void), (), false)
+
+/* A descriptor of a child's files in /proc is the child's. */
+static int opened(const struct unwind_start *here, const char *path, int fd, bool cloexec)
+{
+    return shim_took_for(here, fd, LEDGER_FD_FILE, cloexec,
+                         likely(fd >= 0) ? shim_path_owner(path) : 0);
+}
 
 #define MODE(last)                                                                                 \
     mode_t mode = 0;                                                                               \
@@ -68,24 +67,70 @@ TAKES_FD(getpt, PTY, (void), (), false)
     EXPORT int name(const char *path, int flags, ...)                                              \
     {                                                                                              \
         MODE(flags)                                                                                \
-        return shim_took(HERE,                                                                     \
-                         PERFORM(FAULT(not_cancelled), int, name, (path, flags, mode),             \
-                                 raw_syscall4(SYS_openat, AT_FDCWD, path, flags, mode)),           \
-                         LEDGER_FD_FILE, OPEN_CLOEXEC);                                            \
+        return opened(HERE, path,                                                                  \
+                      PERFORM(FAULT(not_cancelled), int, name, (path, flags, mode),                \
+                              raw_syscall4(SYS_openat, AT_FDCWD, path, flags, mode)),              \
+                      OPEN_CLOEXEC);                                                               \
     }
 #define OPENS_AT(name)                                                                             \
     EXPORT int name(int dir, const char *path, int flags, ...)                                     \
     {                                                                                              \
         MODE(flags)                                                                                \
-        return shim_took(HERE,                                                                     \
-                         PERFORM(FAULT(not_cancelled), int, name, (dir, path, flags, mode),        \
-                                 raw_syscall4(SYS_openat, dir, path, flags, mode)),                \
-                         LEDGER_FD_FILE, OPEN_CLOEXEC);                                            \
+        return opened(HERE, path,                                                                  \
+                      PERFORM(FAULT(not_cancelled), int, name, (dir, path, flags, mode),           \
+                              raw_syscall4(SYS_openat, dir, path, flags, mode)),                   \
+                      OPEN_CLOEXEC);                                                               \
     }
 OPENS(open)
 OPENS(open64)
 OPENS_AT(openat)
 OPENS_AT(openat64)
+
+/* Their fortified forms. */
+#define OPENS_CHECKED(name, params, args)                                                          \
+    EXPORT int name params                                                                         \
+    {                                                                                              \
+        return opened(HERE, path, REAL(name) args, OPEN_CLOEXEC);                                  \
+    }
+OPENS_CHECKED(__open_2, (const char *path, int flags), (path, flags))
+OPENS_CHECKED(__open64_2, (const char *path, int flags), (path, flags))
+OPENS_CHECKED(__openat_2, (int dir, const char *path, int flags), (dir, path, flags))
+OPENS_CHECKED(__openat64_2, (int dir, const char *path, int flags), (dir, path, flags))
+
+/* pidfd_open.2, pidfd_getfd.2: a child's pidfd is the child's, and so is what comes through it. */
+uint32_t shim_pid_owner(int pid)
+{
+    return likely(shim.sandbox.children == 0) ? 0 : child_owner(&shim.sandbox, pid);
+}
+
+uint32_t shim_pidfd_owner(int pidfd)
+{
+    const struct ledger_fd *record =
+        shim.sandbox.children && shim_watching() ? ledger_fd_record(&shim.ledger, pidfd) : NULL;
+    uint32_t owner = record ? __atomic_load_n(&record->owner, __ATOMIC_RELAXED) : 0;
+    const struct ledger_owner *sandbox = ledger_owner(&shim.ledger, owner);
+    return sandbox && sandbox->kind == LEDGER_OWNER_CHILD ? owner : 0;
+}
+
+EXPORT int pidfd_open(pid_t pid, unsigned flags)
+{
+    if (unlikely(REAL(pidfd_open) == NULL)) {
+        errno = ENOSYS;
+        return -1;
+    }
+    int fd = real.pidfd_open(pid, flags);
+    return shim_took_for(HERE, fd, LEDGER_FD_PIDFD, true, fd >= 0 ? shim_pid_owner(pid) : 0);
+}
+
+EXPORT int pidfd_getfd(int pidfd, int target, unsigned flags)
+{
+    if (unlikely(REAL(pidfd_getfd) == NULL)) {
+        errno = ENOSYS;
+        return -1;
+    }
+    int fd = real.pidfd_getfd(pidfd, target, flags);
+    return shim_took_for(HERE, fd, LEDGER_FD_RECEIVED, true, fd >= 0 ? shim_pidfd_owner(pidfd) : 0);
+}
 
 EXPORT mqd_t mq_open(const char *name, int flags, ...)
 {
@@ -130,17 +175,29 @@ static void took_two(const struct unwind_start *here, const int *fds, int result
     }
 }
 
+/* Each end's record says which the other is. */
+void shim_took_pipe(const struct unwind_start *here, const int *fds, int result, bool cloexec)
+{
+    if (unlikely(result != 0)) {
+        shim_took(here, -1, LEDGER_FD_PIPE, cloexec);
+    } else if (likely(shim_watching())) {
+        unsigned flags = cloexec ? LEDGER_CLOEXEC : 0;
+        shim_fd_taken(here, fds[0], LEDGER_FD_PIPE, flags, (uint32_t)fds[1] + 1);
+        shim_fd_taken(here, fds[1], LEDGER_FD_PIPE, flags, (uint32_t)fds[0] + 1);
+    }
+}
+
 EXPORT int pipe(int fds[2])
 {
     int result = PERFORM(false, int, pipe, (fds), raw_syscall2(SYS_pipe2, fds, 0));
-    took_two(HERE, fds, result, LEDGER_FD_PIPE, false);
+    shim_took_pipe(HERE, fds, result, false);
     return result;
 }
 
 EXPORT int pipe2(int fds[2], int flags)
 {
     int result = PERFORM(false, int, pipe2, (fds, flags), raw_syscall2(SYS_pipe2, fds, flags));
-    took_two(HERE, fds, result, LEDGER_FD_PIPE, OPEN_CLOEXEC);
+    shim_took_pipe(HERE, fds, result, OPEN_CLOEXEC);
     return result;
 }
 
@@ -256,10 +313,27 @@ int shim_fcntl(const struct unwind_start *here, int fd, int command, int result,
 CONTROLS_FD(fcntl)
 CONTROLS_FD(fcntl64)
 
+/* The other end of the pipe whose end `fd` is, as far as both are known; -1: none. */
+static int pipe_partner(int fd)
+{
+    const struct ledger_fd *end = ledger_fd_record(&shim.ledger, fd);
+    int other = end && end->kind == LEDGER_FD_PIPE
+                    ? (int)__atomic_load_n(&end->detail, __ATOMIC_RELAXED) - 1
+                    : -1;
+    const struct ledger_fd *partner = ledger_fd_record(&shim.ledger, other);
+    bool agree = partner && partner->kind == LEDGER_FD_PIPE &&
+                 __atomic_load_n(&partner->detail, __ATOMIC_RELAXED) == (uint32_t)fd + 1;
+    return agree ? other : -1;
+}
+
 /* close.2: leaves the ledger before the call, since from within it on the number may be another
  * thread's. A cancellation point: the thread may end inside. */
 int shim_close(const struct unwind_start *here, bool raw, int fd)
 {
+    int other = -1; /* the close that follows a fork may leave a pipe to the child */
+    if (unlikely(shim_thread.sandbox.last_child != 0) && shim_watching()) {
+        other = pipe_partner(fd);
+    }
     struct shim_release release = {.watching = false};
     if (!FAULT(released_late)) {
         release = shim_fd_releasing(here, fd);
@@ -269,6 +343,10 @@ int shim_close(const struct unwind_start *here, bool raw, int fd)
         release = shim_fd_releasing(here, fd);
     }
     shim_fd_released(fd, &release, result);
+    if (unlikely(other >= 0) && result == 0) {
+        struct sandbox_event event = shim_sandbox_event(here);
+        child_pipe_closed(&event, other);
+    }
     return result;
 }
 

@@ -3,6 +3,8 @@
  */
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <signal.h>
+#include <spawn.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -13,17 +15,97 @@
 #include "calls.h"
 #include "wrap.h"
 
-/* For wrap_vfork.S: an error, as libc tells it. */
-__attribute__((visibility("hidden"))) long shim_failed(long result);
-long shim_failed(long result)
+/* --- children --- */
+
+#define INHERITABLE_FDS 65536u /* numbers looked at when a child is made: so much a fork may cost  \
+                                */
+
+uint32_t shim_child_ticket(void)
 {
+    if (!shim_watching_process()) {
+        return 0;
+    }
+    struct sandbox_event event = shim_sandbox_event(NULL);
+    return child_ticket(&event);
+}
+
+/* Whether the child's next image gets this descriptor, and it is another sandbox's. What was
+ * inherited before us, and what is the supervisor's, is meant to be there as far as we know. */
+static bool leaks_into(const struct ledger_fd *record, uint32_t sandbox)
+{
+    uint32_t owner = __atomic_load_n(&record->owner, __ATOMIC_RELAXED);
+    return owner != 0 && !(record->flags & (LEDGER_CLOEXEC | LEDGER_INHERITED)) &&
+           ledger_owner_outermost(&shim.ledger, owner) != sandbox;
+}
+
+static void note_inheritable(const struct unwind_start *here, uint32_t child)
+{
+    const struct ledger_header *header = shim.ledger.header;
+    uint32_t sandbox = ledger_owner_outermost(&shim.ledger, child);
+    uint64_t used = __atomic_load_n(&header->used[LEDGER_FDS], __ATOMIC_ACQUIRE);
+    uint32_t stack = 0;
+    for (int fd = 0; (uint64_t)fd < used && (unsigned)fd < INHERITABLE_FDS; fd++) {
+        const struct ledger_fd *record = ledger_fd_record(&shim.ledger, fd);
+        if (likely(!record || !leaks_into(record, sandbox))) {
+            continue;
+        }
+        stack = stack ? stack : shim_stack(here);
+        ledger_note_owners(&shim.ledger, shim_actor(), LEDGER_EVENT_INHERITABLE, record->stack,
+                           stack, (uint64_t)fd, record->owner, child, shim_now());
+    }
+}
+
+/* Whether there was ever another sandbox that could have descriptors of its own. */
+static bool others_own(void)
+{
+    return __atomic_load_n(&shim.ledger.header->owner_serial, __ATOMIC_RELAXED) > 1;
+}
+
+/* The child's owner; 0: it is none that is known. */
+static uint32_t child_made(const struct unwind_start *here, pid_t pid, uint32_t ticket, int signal)
+{
+    if (pid <= 0 || !shim_watching_process()) {
+        return 0;
+    }
+    struct sandbox_event event = shim_sandbox_event(here);
+    uint32_t child =
+        child_begins(&event, pid, ticket, signal == SIGCHLD ? 0 : SANDBOX_CHILD_NO_SIGCHLD);
+    if (child != 0 && !shim_thread.detached && others_own()) {
+        note_inheritable(here, child);
+    }
+    return child;
+}
+
+void shim_child_made(const struct unwind_start *here, pid_t pid, uint32_t ticket, int signal)
+{
+    child_made(here, pid, ticket, signal);
+}
+
+void shim_child_cloned(const struct unwind_start *here, pid_t pid, uint32_t ticket, uint64_t flags,
+                       int signal, const int *pidfd)
+{
+    uint32_t child = 0;
+    if (!(flags & (CLONE_THREAD | CLONE_PARENT))) { /* else it is not this process's child */
+        child = child_made(here, pid, ticket, signal);
+    }
+    if (pid > 0 && (flags & CLONE_PIDFD)) {
+        shim_took_for(here, *pidfd, LEDGER_FD_PIDFD, true, child);
+    }
+}
+
+/* For wrap_vfork.S, which jumps here in the parent: our caller is vfork's. */
+__attribute__((visibility("hidden"))) long shim_vforked(long result, uint32_t ticket);
+long shim_vforked(long result, uint32_t ticket)
+{
+    shim_child_made(HERE, (pid_t)result, ticket, SIGCHLD);
     return libc_result(result);
 }
 
 /* fork.2. The child is detached: the page that says otherwise is wiped. It never touches the
  * ledger's memory, which it does not even have, unless a handler forked above an update. */
-static pid_t forked(pid_t (*fork_it)(void))
+static pid_t forked(const struct unwind_start *here, pid_t (*fork_it)(void))
 {
+    uint32_t ticket = shim_child_ticket();
     struct ledger_actor *actor = &shim_thread.actor;
     bool inside = *shim.attached && (actor->locked || actor->busy);
     if (unlikely(inside)) {
@@ -40,12 +122,13 @@ static pid_t forked(pid_t (*fork_it)(void))
     if (result == 0) {
         shim_follow_child();
     }
+    shim_child_made(here, result, ticket, SIGCHLD);
     return result;
 }
 
 EXPORT pid_t fork(void)
 {
-    return forked(REAL(fork));
+    return forked(HERE, REAL(fork));
 }
 
 EXPORT pid_t _Fork(void)
@@ -54,16 +137,18 @@ EXPORT pid_t _Fork(void)
         errno = ENOSYS;
         return -1;
     }
-    return forked(real._Fork);
+    return forked(HERE, real._Fork);
 }
 
 EXPORT pid_t forkpty(int *master, char *name, const struct termios *termios,
                      const struct winsize *size)
 {
+    uint32_t ticket = shim_child_ticket();
     pid_t result = REAL(forkpty)(master, name, termios, size);
     if (result == 0) {
         shim_follow_child();
     } else {
+        shim_child_made(HERE, result, ticket, SIGCHLD);
         shim_took(HERE, result > 0 ? *master : -1, LEDGER_FD_PTY, false);
     }
     return result;
@@ -90,15 +175,32 @@ EXPORT int clone(int (*start)(void *), void *stack, int flags, void *argument, .
     if (shares) {
         __atomic_add_fetch(&shim.vm_children, 1, __ATOMIC_RELAXED);
     }
+    uint32_t ticket = shim_child_ticket();
     int result = REAL(clone)(start, stack, flags, argument, parent_tid, tls, child_tid);
     if (shares && (result < 0 || (flags & CLONE_VFORK))) {
         __atomic_sub_fetch(&shim.vm_children, 1, __ATOMIC_RELAXED);
     }
-    if (result > 0 && (flags & CLONE_PIDFD)) {
-        shim_took(HERE, *parent_tid, LEDGER_FD_PIDFD, true);
-    }
+    shim_child_cloned(HERE, result, ticket, (uint64_t)(unsigned)flags, flags & CSIGNAL, parent_tid);
     return result;
 }
+
+/* posix_spawn.3: libc makes the child by a call of its own, and has reaped it where this fails. */
+#define SPAWNS(name)                                                                               \
+    EXPORT int name(pid_t *pid, const char *program, const posix_spawn_file_actions_t *actions,    \
+                    const posix_spawnattr_t *attributes, char *const arguments[],                  \
+                    char *const environment[])                                                     \
+    {                                                                                              \
+        pid_t child = 0;                                                                           \
+        pid_t *made = pid ? pid : &child;                                                          \
+        uint32_t ticket = shim_child_ticket();                                                     \
+        int result = REAL(name)(made, program, actions, attributes, arguments, environment);       \
+        if (result == 0) {                                                                         \
+            shim_child_made(HERE, *made, ticket, SIGCHLD);                                         \
+        }                                                                                          \
+        return result;                                                                             \
+    }
+SPAWNS(posix_spawn)
+SPAWNS(posix_spawnp)
 
 /* unshare.2: from here on the thread's numbers are its own. */
 EXPORT int unshare(int flags)

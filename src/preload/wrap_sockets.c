@@ -12,16 +12,23 @@
 
 TAKES_FD(socket, SOCKET, (int domain, int type, int protocol), (domain, type, protocol),
          (type & SOCK_CLOEXEC) != 0)
+
+/* These wait, and so close what the thread was answering: see wrap_blocking.c. */
 EXPORT int accept(int fd, struct sockaddr *address, socklen_t *length)
 {
+    sandbox_blocks(&shim_thread.sandbox);
     return shim_took(HERE,
                      PERFORM(FAULT(not_cancelled), int, accept, (fd, address, length),
                              raw_syscall3(SYS_accept, fd, address, length)),
                      LEDGER_FD_SOCKET, false);
 }
 
-TAKES_FD(accept4, SOCKET, (int fd, struct sockaddr *address, socklen_t *length, int flags),
-         (fd, address, length, flags), (flags & SOCK_CLOEXEC) != 0)
+EXPORT int accept4(int fd, struct sockaddr *address, socklen_t *length, int flags)
+{
+    sandbox_blocks(&shim_thread.sandbox);
+    return shim_took(HERE, REAL(accept4)(fd, address, length, flags), LEDGER_FD_SOCKET,
+                     (flags & SOCK_CLOEXEC) != 0);
+}
 
 EXPORT int socketpair(int domain, int type, int protocol, int fds[2])
 {
@@ -58,6 +65,7 @@ void shim_received(const struct unwind_start *here, const struct msghdr *message
 
 EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 {
+    sandbox_blocks(&shim_thread.sandbox);
     ssize_t result = REAL(recvmsg)(fd, message, flags);
     if (result >= 0 && message->msg_controllen > 0 && shim_watching()) {
         shim_received(HERE, message, flags);
@@ -78,6 +86,7 @@ void shim_received_many(const struct unwind_start *here, const struct mmsghdr *m
 EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags,
                     struct timespec *timeout)
 {
+    sandbox_blocks(&shim_thread.sandbox);
     int result = REAL(recvmmsg)(fd, messages, count, flags, timeout);
     if (result > 0 && shim_watching()) {
         shim_received_many(HERE, messages, result, flags);

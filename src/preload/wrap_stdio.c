@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "calls.h"
 #include "wrap.h"
 
 /* fileno and dirfd set errno for a stream that has no descriptor. */
@@ -32,26 +33,28 @@ static bool mode_cloexec(const char *mode)
 
 /* fopen.3, popen.3, tmpfile.3 */
 static FILE *took_stream(const struct unwind_start *here, FILE *stream, enum ledger_fd_kind kind,
-                         bool cloexec)
+                         bool cloexec, const char *path)
 {
     int fd = stream ? descriptor_of(stream) : -1;
     if (fd >= 0 || !stream) {
-        shim_took(here, fd, kind, cloexec);
+        shim_took_for(here, fd, kind, cloexec, fd >= 0 && path ? shim_path_owner(path) : 0);
     }
     return stream;
 }
 
-#define TAKES_STREAM(name, kind, params, args, cloexec)                                            \
+#define TAKES_STREAM(name, kind, params, args, cloexec, path)                                      \
     EXPORT FILE *name params                                                                       \
     {                                                                                              \
-        return took_stream(HERE, REAL(name) args, LEDGER_FD_##kind, cloexec);                      \
+        return took_stream(HERE, REAL(name) args, LEDGER_FD_##kind, cloexec, path);                \
     }
-TAKES_STREAM(fopen, FILE, (const char *path, const char *mode), (path, mode), mode_cloexec(mode))
-TAKES_STREAM(fopen64, FILE, (const char *path, const char *mode), (path, mode), mode_cloexec(mode))
-TAKES_STREAM(tmpfile, FILE, (void), (), false)
-TAKES_STREAM(tmpfile64, FILE, (void), (), false)
+TAKES_STREAM(fopen, FILE, (const char *path, const char *mode), (path, mode), mode_cloexec(mode),
+             path)
+TAKES_STREAM(fopen64, FILE, (const char *path, const char *mode), (path, mode), mode_cloexec(mode),
+             path)
+TAKES_STREAM(tmpfile, FILE, (void), (), false, NULL)
+TAKES_STREAM(tmpfile64, FILE, (void), (), false, NULL)
 TAKES_STREAM(popen, PIPE, (const char *command, const char *mode), (command, mode),
-             mode_cloexec(mode))
+             mode_cloexec(mode), NULL)
 
 EXPORT FILE *fdopen(int fd, const char *mode)
 {
@@ -73,7 +76,7 @@ EXPORT FILE *fdopen(int fd, const char *mode)
         if (release.watching) {                                                                    \
             shim_fd_gone(fd, &release);                                                            \
         }                                                                                          \
-        return took_stream(HERE, stream, LEDGER_FD_FILE, mode_cloexec(mode));                      \
+        return took_stream(HERE, stream, LEDGER_FD_FILE, mode_cloexec(mode), path);                \
     }
 REOPENS(freopen)
 REOPENS(freopen64)
@@ -97,7 +100,8 @@ CLOSES_STREAM(pclose)
 EXPORT DIR *opendir(const char *path)
 {
     DIR *directory = REAL(opendir)(path);
-    shim_took(HERE, descriptor_of_directory(directory), LEDGER_FD_DIRECTORY, true);
+    shim_took_for(HERE, descriptor_of_directory(directory), LEDGER_FD_DIRECTORY, true,
+                  directory ? shim_path_owner(path) : 0);
     return directory;
 }
 

@@ -2,10 +2,12 @@
  * wrap_syscall.c: syscall(2), for every number that takes, releases or names something.
  *
  * All other numbers are jumped to the real one, with no frame of ours in between: some (vfork,
- * clone with memory shared) return twice on one stack.
+ * clone with memory shared, clone onto another stack) return twice, and many wait.
  */
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <linux/sched.h>
+#include <signal.h>
 #include <stddef.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -19,9 +21,20 @@
 #ifndef SYS_memfd_secret
 #define SYS_memfd_secret 447
 #endif
+#ifndef SYS_epoll_pwait2
+#define SYS_epoll_pwait2 441
+#endif
+#ifndef FUTEX_LOCK_PI2
+#define FUTEX_LOCK_PI2 13 /* linux/futex.h, Linux 5.14 */
+#endif
+#ifndef SYS_futex_waitv
+#define SYS_futex_waitv 449
+#endif
 #ifndef SYS_fanotify_init
 #error "sys/syscall.h is incomplete"
 #endif
+
+#define FIRST_ADDRESS 4096ul /* below it nothing is mapped: the kernel shall say EFAULT */
 
 /* A call that returns a descriptor; which argument holds its close-on-exec bit. */
 struct taker {
@@ -116,11 +129,32 @@ static long made(const long *a)
     return libc_result(raw_syscall6(a[0], a[1], a[2], a[3], a[4], a[5], a[6]));
 }
 
+/* Which child's the new descriptor is, from the call's arguments; 0: none. */
+static uint32_t owner_of(const long *a)
+{
+    switch (a[0]) {
+    case SYS_openat:
+    case SYS_openat2:
+        return shim_path_owner((const char *)a[2]);
+#ifdef SYS_open
+    case SYS_open:
+        return shim_path_owner((const char *)a[1]);
+#endif
+    case SYS_pidfd_open:
+        return shim_pid_owner((int)a[1]);
+    case SYS_pidfd_getfd:
+        return shim_pidfd_owner((int)a[1]);
+    default:
+        return 0;
+    }
+}
+
 static long took(const struct unwind_start *here, const struct taker *taker, const long *a)
 {
     int result = (int)made(a);
-    return shim_took(here, result, (enum ledger_fd_kind)taker->kind,
-                     result >= 0 && is_cloexec(taker, a));
+    bool good = result >= 0;
+    return shim_took_for(here, result, (enum ledger_fd_kind)taker->kind,
+                         good && is_cloexec(taker, a), good ? owner_of(a) : 0);
 }
 
 static long took_pair(const struct unwind_start *here, const long *a, const int *fds,
@@ -162,6 +196,7 @@ static long seccomp_made(const struct unwind_start *here, const long *a)
 
 static long received(const struct unwind_start *here, const long *a)
 {
+    sandbox_blocks(&shim_thread.sandbox);
     long result = made(a);
     if (result >= 0 && shim_watching()) {
         if (a[0] == SYS_recvmsg) {
@@ -169,6 +204,41 @@ static long received(const struct unwind_start *here, const long *a)
         } else {
             shim_received_many(here, (const struct mmsghdr *)a[2], (int)result, (int)a[4]);
         }
+    }
+    return result;
+}
+
+static long piped(const struct unwind_start *here, const long *a, bool cloexec)
+{
+    long result = made(a);
+    shim_took_pipe(here, (const int *)a[1], (int)result, cloexec);
+    return result;
+}
+
+/* clone.2: whether the child has a copy of our memory, and goes on where we do. */
+static bool is_fork(long number, long first, long second)
+{
+    if (number == SYS_clone) {
+        return !(first & (CLONE_VM | CLONE_THREAD)) && second == 0;
+    }
+    const struct clone_args *args = (const struct clone_args *)first;
+    return (unsigned long)first >= FIRST_ADDRESS && second >= CLONE_ARGS_SIZE_VER0 &&
+           !(args->flags & (CLONE_VM | CLONE_THREAD)) && args->stack == 0;
+}
+
+static long forked(const struct unwind_start *here, const long *a)
+{
+    uint32_t ticket = shim_child_ticket();
+    long result = made(a);
+    if (a[0] == SYS_clone) {
+        shim_child_cloned(here, (pid_t)result, ticket, (uint64_t)a[1], (int)(a[1] & CSIGNAL),
+                          (const int *)a[3]);
+    } else if (a[0] == SYS_clone3) {
+        const struct clone_args *args = (const struct clone_args *)a[1];
+        shim_child_cloned(here, (pid_t)result, ticket, args->flags, (int)args->exit_signal,
+                          (const int *)args->pidfd);
+    } else {
+        shim_child_made(here, (pid_t)result, ticket, SIGCHLD);
     }
     return result;
 }
@@ -195,21 +265,34 @@ static __attribute__((noinline)) long dispatch(const struct unwind_start *here, 
     case SYS_dup2:
         return shim_dup2(here, true, (int)a[1], (int)a[2]);
     case SYS_pipe:
-        return took_pair(here, a, (const int *)a[1], LEDGER_FD_PIPE, false);
+        return piped(here, a, false);
     case SYS_signalfd:
         return signalfd_made(here, (const long[]){a[0], a[1], a[2], a[3], 0, 0, 0});
+    case SYS_fork:
 #endif
+    case SYS_clone:
+    case SYS_clone3:
+        return forked(here, a);
     case SYS_dup3:
         return shim_dup3(here, true, (int)a[1], (int)a[2], (int)a[3]);
     case SYS_fcntl:
         return shim_fcntl(here, (int)a[1], (int)a[2], (int)made(a), a[3]);
     case SYS_pipe2:
-        return took_pair(here, a, (const int *)a[1], LEDGER_FD_PIPE, (a[2] & O_CLOEXEC) != 0);
+        return piped(here, a, (a[2] & O_CLOEXEC) != 0);
     case SYS_socketpair:
         return took_pair(here, a, (const int *)a[4], LEDGER_FD_SOCKET, (a[2] & SOCK_CLOEXEC) != 0);
+    case SYS_accept:
+    case SYS_accept4:
+        sandbox_blocks(&shim_thread.sandbox);
+        return took(here, find_taker(a[0]), a);
     case SYS_recvmsg:
     case SYS_recvmmsg:
         return received(here, a);
+    case SYS_wait4:
+        return shim_wait4(here, true, (pid_t)a[1], (int *)a[2], (int)a[3], (struct rusage *)a[4]);
+    case SYS_waitid:
+        return shim_waitid(here, true, (int)a[1], (unsigned)a[2], (siginfo_t *)a[3], (int)a[4],
+                           (struct rusage *)a[5]);
     case SYS_signalfd4:
         return signalfd_made(here, a);
     case SYS_bpf:
@@ -261,9 +344,12 @@ static __attribute__((noinline)) long dispatch(const struct unwind_start *here, 
     }
 }
 
-static bool matters(long number)
+static bool matters(long number, long first, long second)
 {
     switch (number) {
+    case SYS_clone:
+    case SYS_clone3:
+        return is_fork(number, first, second);
     case SYS_close:
     case SYS_close_range:
     case SYS_dup:
@@ -289,7 +375,10 @@ static bool matters(long number)
     case SYS_execveat:
     case SYS_unshare:
     case SYS_exit_group:
+    case SYS_wait4:
+    case SYS_waitid:
 #ifdef SYS_dup2
+    case SYS_fork:
     case SYS_dup2:
     case SYS_pipe:
     case SYS_signalfd:
@@ -297,6 +386,42 @@ static bool matters(long number)
         return true;
     default:
         return find_taker(number) != NULL;
+    }
+}
+
+/* Whether it waits: see wrap_blocking.c. */
+static bool blocks(long number, long second)
+{
+    switch (number) {
+    case SYS_futex:
+        switch (second & FUTEX_CMD_MASK) {
+        case FUTEX_WAIT:
+        case FUTEX_WAIT_BITSET:
+        case FUTEX_WAIT_REQUEUE_PI:
+        case FUTEX_LOCK_PI:
+        case FUTEX_LOCK_PI2:
+            return true;
+        default:
+            return false;
+        }
+    case SYS_futex_waitv:
+    case SYS_ppoll:
+    case SYS_pselect6:
+    case SYS_epoll_pwait:
+    case SYS_epoll_pwait2:
+    case SYS_nanosleep:
+    case SYS_clock_nanosleep:
+    case SYS_rt_sigsuspend:
+    case SYS_rt_sigtimedwait:
+#ifdef SYS_poll
+    case SYS_poll:
+    case SYS_select:
+    case SYS_epoll_wait:
+    case SYS_pause:
+#endif
+        return true;
+    default:
+        return false;
     }
 }
 
@@ -310,7 +435,7 @@ static void note_clone(long number, long first)
 #endif
     if (number == SYS_clone) {
         shares = (first & CLONE_VM) && !(first & CLONE_THREAD);
-    } else if (number == SYS_clone3 && first != 0) {
+    } else if (number == SYS_clone3 && (unsigned long)first >= FIRST_ADDRESS) {
         uint64_t flags = *(const uint64_t *)first; /* struct clone_args */
         shares = (flags & CLONE_VM) && !(flags & CLONE_THREAD);
     }
@@ -323,7 +448,9 @@ EXPORT long shim_syscall_wrapper(long number, long a, long b, long c, long d, lo
                                  long f) __asm__("syscall");
 EXPORT long shim_syscall_wrapper(long number, long a, long b, long c, long d, long e, long f)
 {
-    if (unlikely(matters(number))) {
+    if (blocks(number, b)) {
+        sandbox_blocks(&shim_thread.sandbox);
+    } else if (unlikely(matters(number, a, b))) {
         const long arguments[] = {number, a, b, c, d, e, f};
         return dispatch(HERE, arguments);
     }

@@ -3,7 +3,8 @@
  *
  * While the child runs on our memory, shim.vm_children is raised: only then do wrappers ask which
  * process they are in. The parent, which the kernel wakes when the child has gone or exec'ed,
- * takes it back.
+ * takes it back, and tells of the child. What must outlive the child's run is in registers: the
+ * kernel gives the parent its own back, and the stack below is the child's until then.
  */
 #if defined(__x86_64__)
     .text
@@ -12,6 +13,12 @@
     .balign 16
 vfork:
     .cfi_startproc
+    subq $8, %rsp
+    .cfi_adjust_cfa_offset 8
+    call shim_child_ticket
+    addq $8, %rsp
+    .cfi_adjust_cfa_offset -8
+    movl %eax, %esi
     popq %rdi /* the return address: the child's own returns will overwrite its place */
     .cfi_adjust_cfa_offset -8
     .cfi_register %rip, %rdi
@@ -24,15 +31,14 @@ vfork:
     testq %rax, %rax
     je 1f
     lock decl shim+8(%rip)
-    cmpq $-4095, %rax
-    jae 2f
+    movq %rax, %rdi
+    jmp shim_vforked
 1:  ret
-2:  movq %rax, %rdi
-    jmp shim_failed
     .cfi_endproc
     .size vfork, .-vfork
     .hidden shim
-    .hidden shim_failed
+    .hidden shim_child_ticket
+    .hidden shim_vforked
 #elif defined(__aarch64__)
     .text
     .globl vfork
@@ -40,6 +46,16 @@ vfork:
     .balign 16
 vfork:
     .cfi_startproc
+    stp x29, x30, [sp, #-16]!
+    .cfi_adjust_cfa_offset 16
+    .cfi_rel_offset x29, 0
+    .cfi_rel_offset x30, 8
+    bl shim_child_ticket
+    ldp x29, x30, [sp], #16
+    .cfi_adjust_cfa_offset -16
+    .cfi_restore x29
+    .cfi_restore x30
+    mov w12, w0
     adrp x9, shim
     add x9, x9, :lo12:shim
     add x9, x9, #8
@@ -59,12 +75,13 @@ vfork:
     sub w10, w10, #1
     stxr w11, w10, [x9]
     cbnz w11, 2b
-    cmn x0, #4095
-    b.cs shim_failed
+    mov w1, w12
+    b shim_vforked
 3:  ret
     .cfi_endproc
     .size vfork, .-vfork
     .hidden shim
-    .hidden shim_failed
+    .hidden shim_child_ticket
+    .hidden shim_vforked
 #endif
     .section .note.GNU-stack, "", %progbits
