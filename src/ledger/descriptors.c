@@ -44,7 +44,7 @@ static bool is_owned(uint32_t owner, uint16_t flags)
 static void count_owned(struct ledger *ledger, uint32_t index, int amount)
 {
     struct ledger_growth *growth = index ? ledger_at(ledger, LEDGER_GROWTH, index) : NULL;
-    if (growth) {
+    if (growth && !ledger_stack_is_pool(ledger_stack(ledger, index))) {
         __atomic_add_fetch(&growth->fds_owned, amount, __ATOMIC_RELAXED);
     }
 }

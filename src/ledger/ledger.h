@@ -312,6 +312,15 @@ uint32_t ledger_stack_intern(struct ledger *ledger, struct ledger_actor *actor,
                              const uint64_t *frames, unsigned count, unsigned flags,
                              uint32_t generation);
 
+/* What this stack takes goes from one owner to another: from here on nothing of it is one owner's
+ * alone. */
+void ledger_stack_feeds_pool(struct ledger *ledger, uint32_t index);
+
+static inline bool ledger_stack_is_pool(const struct ledger_stack *stack)
+{
+    return (__atomic_load_n(&stack->flags, __ATOMIC_RELAXED) & LEDGER_STACK_REBINDS) != 0;
+}
+
 /* Something that this stack took was released, by stack `by` (0: unseen). */
 void ledger_stack_released(struct ledger_stack *stack, uint32_t by);
 

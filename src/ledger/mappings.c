@@ -68,16 +68,11 @@ static uint32_t second_owner(const struct ledger_mapping *mapping)
     return mapping->bound_owner != mapping->owner ? mapping->bound_owner : 0;
 }
 
-static bool rebinds(const struct ledger_stack *stack)
-{
-    return stack && (__atomic_load_n(&stack->flags, __ATOMIC_RELAXED) & LEDGER_STACK_REBINDS);
-}
-
 /* Whether it is one owner's alone, and no business of "growing". */
 static bool is_owned(const struct ledger_mapping *mapping, const struct ledger_stack *stack)
 {
     return (mapping->owner || mapping->bound_owner) && !(mapping->flags & LEDGER_SHARED) &&
-           !rebinds(stack);
+           !(stack && ledger_stack_is_pool(stack));
 }
 
 /* So many more of that record's kind, with so many bytes more: for its stack and its owners. */
@@ -662,21 +657,6 @@ static APART void assign(struct ledger *ledger, struct ledger_actor *actor,
     }
 }
 
-/* From here on nothing that this stack maps is one owner's alone: it feeds a pool. */
-static void note_rebinding(struct ledger *ledger, uint32_t index)
-{
-    struct ledger_stack *stack = index ? ledger_stack(ledger, index) : NULL;
-    struct ledger_growth *growth = index ? ledger_at(ledger, LEDGER_GROWTH, index) : NULL;
-    if (!stack || rebinds(stack)) {
-        return;
-    }
-    ledger_growth(ledger, index, stack);
-    __atomic_or_fetch(&stack->flags, LEDGER_STACK_REBINDS, __ATOMIC_RELAXED);
-    if (growth) {
-        __atomic_store_n(&growth->mappings_owned, 0, __ATOMIC_RELAXED);
-    }
-}
-
 static bool is_saturated(const struct ledger_mapping *mapping)
 {
     return (mapping->flags & LEDGER_BINDINGS) == LEDGER_BINDINGS;
@@ -694,7 +674,7 @@ static void bind_record(struct ledger *ledger, struct ledger_mapping *mapping, u
     uint32_t before = ledger_owner_outermost(ledger, mapping->bound_owner);
     bool another = before != 0 && before != ledger_owner_outermost(ledger, owner);
     if (another && !(mapping->flags & LEDGER_BINDINGS)) {
-        note_rebinding(ledger, mapping->stack);
+        ledger_stack_feeds_pool(ledger, mapping->stack);
     }
     count(ledger, mapping, -1, -size_of(mapping));
     mapping->flags |= another ? LEDGER_SHARED : 0;

@@ -117,6 +117,21 @@ uint32_t ledger_stack_intern(struct ledger *ledger, struct ledger_actor *actor,
     }
 }
 
+void ledger_stack_feeds_pool(struct ledger *ledger, uint32_t index)
+{
+    struct ledger_stack *stack = index ? ledger_stack(ledger, index) : NULL;
+    struct ledger_growth *growth = index ? ledger_at(ledger, LEDGER_GROWTH, index) : NULL;
+    if (!stack || ledger_stack_is_pool(stack)) {
+        return;
+    }
+    ledger_growth(ledger, index, stack);
+    __atomic_or_fetch(&stack->flags, LEDGER_STACK_REBINDS, __ATOMIC_SEQ_CST);
+    if (growth) {
+        __atomic_store_n(&growth->mappings_owned, 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&growth->fds_owned, 0, __ATOMIC_RELAXED);
+    }
+}
+
 void ledger_stack_released(struct ledger_stack *stack, uint32_t by)
 {
     __atomic_add_fetch(&stack->released, 1, __ATOMIC_RELAXED);

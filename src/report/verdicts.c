@@ -46,6 +46,12 @@ static bool has_settled(const struct judge *judge, const struct owners_item *own
            (judge->terms->half_full && by_later_ends(judge, owner));
 }
 
+/* What a pool's stack takes goes from sandbox to sandbox. */
+static bool is_pool(const struct ledger_stack *stack)
+{
+    return stack && (stack->flags & LEDGER_STACK_REBINDS);
+}
+
 /* --- descriptors ------------------------------------------------------------------------------ */
 
 static bool is_anchor(const struct ledger_fd *fd)
@@ -64,10 +70,11 @@ static bool fd_needs_a_witness(const struct ledger_fd *fd)
 static void judge_fd(const struct judge *judge, struct verdicts_case *the)
 {
     const struct ledger_fd *fd = the->held->fd;
+    const struct ledger_stack *stack = reader_record(judge->reader, LEDGER_STACKS, fd->stack);
     const struct owners_item *owner = owners_outermost(judge->owners, fd->owner);
 
     the->owner = owners_index(judge->owners, owner);
-    the->loose = !owner || (fd->flags & LEDGER_TIED);
+    the->loose = !owner || (fd->flags & (LEDGER_TIED | LEDGER_SHARED)) || is_pool(stack);
     if (the->loose || !owner->ended)
         return;
     if (is_anchor(fd))
@@ -119,8 +126,7 @@ static void judge_mapping(const struct judge *judge, struct verdicts_case *the)
     const struct owners_item *owner = owner_of_mapping(judge, mapping);
 
     the->owner = owners_index(judge->owners, owner);
-    the->loose = !owner || (mapping->flags & LEDGER_SHARED) ||
-                 (stack && (stack->flags & LEDGER_STACK_REBINDS));
+    the->loose = !owner || (mapping->flags & LEDGER_SHARED) || is_pool(stack);
     if (the->loose)
         return;
     the->unbound_by = mapping->unbound_stack;

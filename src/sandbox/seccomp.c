@@ -168,9 +168,8 @@ static uint32_t listener_owner(const struct sandbox_event *event, int listener, 
  * the stack that gave it, which says nothing. */
 static void note_cache(struct ledger *ledger, const struct ledger_fd *record)
 {
-    struct ledger_stack *stack = record->stack ? ledger_stack(ledger, record->stack) : NULL;
-    if (stack && !(record->flags & LEDGER_ADOPTED)) {
-        __atomic_or_fetch(&stack->flags, LEDGER_STACK_REBINDS, __ATOMIC_RELAXED);
+    if (!(record->flags & LEDGER_ADOPTED)) {
+        ledger_stack_feeds_pool(ledger, record->stack);
     }
 }
 
