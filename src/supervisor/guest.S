@@ -13,38 +13,44 @@
     .code64
 guest_image_start:
     leaq greeting(%rip), %rsi
-greet:
-    lodsb
-    testb %al, %al
-    jz next
-    outb %al, $GUEST_PORT_CONSOLE
-    jmp greet
+    movl $(greeting_end - greeting), %ecx
+    movl $GUEST_PORT_CONSOLE, %edx
+    rep outsb
 
-next:
-    call receive
-    movq %rax, %r8              /* command */
-    call receive
-    movq %rax, %rdi             /* address, then the cursor */
-    call receive
-    leaq (%rdi, %rax), %rsi     /* the range's end */
-    call receive
-    movq %rax, %rdx             /* value */
+next:                           /* a request, onto the stack */
+    movl $GUEST_MEMORY_BYTES - GUEST_REQUEST_WORDS * 8, %esp
+    movq %rsp, %rdi
+    movl $(2 * GUEST_REQUEST_WORDS), %ecx
+    movl $GUEST_PORT_TALK, %edx
+    rep insl
+    popq %rcx                   /* command */
+    popq %rdi                   /* address, then the cursor */
+    popq %rsi
+    addq %rdi, %rsi             /* the range's end */
+    popq %rdx                   /* value */
     xorl %eax, %eax             /* the answer */
-    cmpq $GUEST_COMMAND_SUM, %r8
+    cmpl $GUEST_COMMAND_SUM, %ecx
     je sum
-    cmpq $GUEST_COMMAND_WRITE, %r8
+    cmpl $GUEST_COMMAND_WRITE, %ecx
     je write
-    cmpq $GUEST_COMMAND_CALL, %r8
+    cmpl $GUEST_COMMAND_CALL, %ecx
     je call_address
 halt:
     hlt
     jmp halt
 
-sum:
+sum:                            /* GUEST_SUM_BYTES at a time */
     cmpq %rsi, %rdi
     jae answer
     addq (%rdi), %rax
-    addq $8, %rdi
+    addq 8(%rdi), %rax
+    addq 16(%rdi), %rax
+    addq 24(%rdi), %rax
+    addq 32(%rdi), %rax
+    addq 40(%rdi), %rax
+    addq 48(%rdi), %rax
+    addq 56(%rdi), %rax
+    addq $GUEST_SUM_BYTES, %rdi
     jmp sum
 
 write:
@@ -59,21 +65,16 @@ call_address:
     call *%rdi
 
 answer:
-    outl %eax, $GUEST_PORT_TALK
-    shrq $32, %rax
-    outl %eax, $GUEST_PORT_TALK
+    pushq %rax
+    movq %rsp, %rsi
+    movl $2, %ecx
+    movl $GUEST_PORT_TALK, %edx
+    rep outsl
     jmp next
 
-receive:                        /* a 64-bit word, in rax */
-    inl $GUEST_PORT_TALK, %eax
-    movl %eax, %ecx
-    inl $GUEST_PORT_TALK, %eax
-    shlq $32, %rax
-    orq %rcx, %rax
-    ret
-
 greeting:
-    .asciz "guest: in long mode\n"
+    .ascii "guest: in long mode\n"
+greeting_end:
 guest_image_end:
 #else
 /* Another machine: nothing to run, and vm_cpu.c says so. */

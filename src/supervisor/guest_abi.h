@@ -4,7 +4,7 @@
  *
  * The guest asks for its work by 32-bit reads of one port, two for each 64-bit word, the low half
  * first: a command, an address, a number of bytes, a value. It answers with one such word, and asks
- * again.
+ * again. They are string instructions, so that a request is one exit to the host, not eight.
  */
 #ifndef SUPERVISOR_GUEST_ABI_H
 #define SUPERVISOR_GUEST_ABI_H
@@ -24,11 +24,12 @@
 #define GUEST_PORT_TALK 0xea
 
 #define GUEST_COMMAND_STOP 0  /* halts; no answer */
-#define GUEST_COMMAND_SUM 1   /* answers the sum of the 64-bit words of the range */
+#define GUEST_COMMAND_SUM 1   /* answers the sum of the range's 64-bit words */
 #define GUEST_COMMAND_WRITE 2 /* puts the value at the start of each page; answers how many */
 #define GUEST_COMMAND_CALL 3  /* calls the address; answers what that leaves in rax */
 
 #define GUEST_REQUEST_WORDS 4
+#define GUEST_SUM_BYTES 64 /* the size and the start of what is summed are multiples of it */
 #define GUEST_PAGE_BYTES 0x1000
 
 #endif

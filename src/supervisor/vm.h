@@ -42,6 +42,9 @@ struct vm_options {
     const struct guest_range *windows;
 };
 
+/* An address that asks for any that is free. */
+#define VM_ANYWHERE UINT64_MAX
+
 extern const struct guest_range vm_default_windows[GUEST_REGIONS];
 
 /* Why there are no VMs here is in *error: no /dev/kvm, no permission, another machine. */
@@ -58,7 +61,7 @@ int vm_create(struct vm_host *host, const struct vm_options *options, struct vm 
 int vm_destroy(struct vm *vm, struct error *error);
 
 /* Maps a file copy on write: the guest writes to copies of its pages, and the file never changes.
- * *address is where; 0: anywhere free, and the place goes there. An executable region is read-only
+ * *address is where; VM_ANYWHERE is replaced by the place. An executable region is read-only
  * for the guest. The file: regular, and whole pages. */
 int vm_map_file_cow(struct vm *vm, const char *path, enum guest_region kind, uint64_t *address,
                     struct error *error);
@@ -67,7 +70,8 @@ int vm_map_file_cow(struct vm *vm, const char *path, enum guest_region kind, uin
 int vm_map_descriptor_cow(struct vm *vm, int fd, const char *name, enum guest_region kind,
                           uint64_t *address, struct error *error);
 
-/* Memory that is zero at first, and its host address in *memory unless that is NULL. */
+/* Memory that is zero at first, placed in the same way. Its host address goes to *memory unless
+ * that is NULL. */
 int vm_map_scratch(struct vm *vm, enum guest_region kind, uint64_t bytes, uint64_t *address,
                    void **memory, struct error *error);
 
@@ -135,7 +139,14 @@ int vm_churn_close(struct vm_churn *churn, struct error *error);
 
 /* --- the command ------------------------------------------------------------------------------ */
 
-/* `boxsup vm`. Returns the exit status. */
+/* Exit statuses of `boxsup vm`. */
+enum {
+    VM_STATUS_FAILED = 1, /* a file cannot be mapped, or the guest did not do its work */
+    VM_STATUS_USAGE = 2,
+    VM_STATUS_NO_KVM = 3, /* there are no VMs here: no /dev/kvm, no permission */
+};
+
+/* `boxsup vm`; argv[0] is "vm". Returns the exit status, after one line on stderr if not 0. */
 int vm_command(int argc, char **argv);
 
 #endif
