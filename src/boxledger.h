@@ -31,7 +31,7 @@ typedef uint64_t boxledger_owner;
 struct boxledger_usage {
     size_t size;
     uint64_t fds;
-    uint64_t mappings; /* calls' worth, not VMAs */
+    uint64_t mappings; /* as the ledger keeps them: one that was split counts for each part */
     uint64_t bytes;    /* of those mappings */
     uint64_t owners;   /* boxledger_check: ended sandboxes that left them; otherwise 1 */
 };

@@ -193,6 +193,68 @@ static void judge_together(struct verdicts_case *cases, size_t count)
     arena_free(&arena);
 }
 
+/* --- slices of an arena -----------------------------------------------------------------------
+ *
+ * One mapping that is handed out in slices to one sandbox after the other is a pool, also before
+ * the first slice went to a second sandbox: two owners have had parts of it, and parts are left
+ * that nobody has had. (Guard pages around one sandbox's memory are left over, too: one owner.) */
+
+struct arena_of_slices {
+    uint64_t ticket; /* of the call that mapped it */
+    uint32_t owner;  /* of its first slice */
+    bool shared, left_over;
+    UT_hash_handle hh;
+};
+
+static struct arena_of_slices *find_arena(struct arena_of_slices **all, struct arena *memory,
+                                          uint64_t ticket)
+{
+    struct arena_of_slices *found;
+
+    HASH_FIND(hh, *all, &ticket, sizeof ticket, found);
+    if (!found && memory) {
+        found = arena_alloc(memory, sizeof *found);
+        found->ticket = ticket;
+        HASH_ADD(hh, *all, ticket, sizeof ticket, found);
+    }
+    return found;
+}
+
+static bool is_slice(const struct verdicts_case *the)
+{
+    return the->held->mapping && (the->held->mapping->flags & LEDGER_SPLIT);
+}
+
+static void spare_pools(struct verdicts_case *cases, size_t count)
+{
+    struct arena_of_slices *all = NULL, *arena, *next;
+    struct arena memory = {0};
+
+    for (size_t i = 0; i < count; i++) {
+        if (!is_slice(&cases[i]))
+            continue;
+        arena = find_arena(&all, &memory, cases[i].held->mapping->ticket);
+        if (cases[i].held->mapping->bound_owner == 0)
+            arena->left_over = true;
+        else if (arena->owner == 0)
+            arena->owner = cases[i].owner;
+        else if (arena->owner != cases[i].owner)
+            arena->shared = true;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (!is_slice(&cases[i]) || cases[i].held->mapping->bound_owner == 0)
+            continue;
+        arena = find_arena(&all, NULL, cases[i].held->mapping->ticket);
+        if (arena->shared && arena->left_over) {
+            cases[i].leaked = false;
+            cases[i].loose = true;
+        }
+    }
+    HASH_ITER (hh, all, arena, next)
+        HASH_DEL(all, arena);
+    arena_free(&memory);
+}
+
 void verdicts_judge(struct verdicts_case *cases, size_t count, const struct reader *reader,
                     const struct owners *owners, const struct verdicts_terms *terms)
 {
@@ -208,4 +270,5 @@ void verdicts_judge(struct verdicts_case *cases, size_t count, const struct read
             judge_mapping(&judge, &cases[i]);
     }
     judge_together(cases, count);
+    spare_pools(cases, count);
 }
