@@ -6,11 +6,13 @@
  * its places in the code (codes.c). It judges nothing: verdicts.c does. It writes nothing and asks
  * nobody: text.c and json.c do the one, kernel.c the other.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 #include <uthash.h>
 
 #include "report/codes.h"
+#include "report/growing.h"
 #include "report/names.h"
 #include "report/report.h"
 #include "report/verdicts.h"
@@ -38,12 +40,24 @@ const char *report_resource_name(enum report_resource resource)
 struct groups {
     struct report *report;
     const struct reader *reader;
-    const struct kernel_view *view;
+    const struct kernel_view *view; /* NULL: the kernel was never asked */
     struct codes codes;
     struct owners owners;
     struct text_id *texts;
     struct group *all;
+    struct part *parts; /* of what one call mapped: the first that was counted */
     struct arena arena;
+};
+
+struct part_key {
+    const struct group *group;
+    uint64_t ticket; /* of the call */
+    uint64_t owner;
+};
+
+struct part {
+    struct part_key key;
+    UT_hash_handle hh;
 };
 
 struct group_key {
@@ -60,7 +74,8 @@ struct group {
     uint32_t unbound_by;
     uint32_t *owners; /* distinct; the last one first looked at */
     size_t owner_count;
-    uint64_t order; /* of appearance */
+    uint64_t most_of_what; /* of what grows: how many are called as all of it is */
+    uint64_t order;        /* of appearance */
     UT_hash_handle hh;
 };
 
@@ -105,19 +120,26 @@ static struct group *find_group(struct groups *groups, const struct group_key *k
     return group;
 }
 
-static void note_time(struct report_finding *finding, const struct reader *reader, uint64_t first,
-                      uint64_t last)
+/* since_ns is monotonic; a reader of reports wants the time of day. */
+static uint64_t real_time(const struct reader *reader, uint64_t monotonic_ns)
 {
     const struct ledger_header *header = &reader->header;
 
+    if (monotonic_ns == 0)
+        return 0;
+    /* The coarse clock is up to a tick behind: nothing was taken before the start. */
+    if (monotonic_ns < header->start_monotonic_ns)
+        return header->start_ns;
+    return header->start_ns + (monotonic_ns - header->start_monotonic_ns);
+}
+
+static void note_time(struct report_finding *finding, const struct reader *reader, uint64_t first,
+                      uint64_t last)
+{
+    first = real_time(reader, first);
+    last = real_time(reader, last);
     if (first == 0)
         return;
-    /* since_ns is monotonic; a reader of reports wants the time of day. */
-    /* The coarse clock is up to a tick behind: nothing was taken before the start. */
-    first = first < header->start_monotonic_ns ? 0 : first - header->start_monotonic_ns;
-    last = last < header->start_monotonic_ns ? 0 : last - header->start_monotonic_ns;
-    first += header->start_ns;
-    last += header->start_ns;
     if (finding->first_ns == 0 || first < finding->first_ns)
         finding->first_ns = first;
     if (last > finding->last_ns)
@@ -175,8 +197,25 @@ static void note_released_by(struct group *group, const struct reader *reader, u
     }
 }
 
-static void group_case(struct groups *groups, const struct verdicts_case *the, const char *what,
-                       enum report_verdict verdict)
+/* What one call mapped is one thing that one sandbox left behind, in however many parts its slots
+ * or a partial unmap have cut it. */
+static bool is_first_part(struct groups *groups, const struct group *group,
+                          const struct verdicts_case *the)
+{
+    struct part_key key = {group, the->held->mapping->ticket, the->owner};
+    struct part *part;
+
+    HASH_FIND(hh, groups->parts, &key, sizeof key, part);
+    if (part)
+        return false;
+    part = arena_alloc(&groups->arena, sizeof *part);
+    part->key = key;
+    HASH_ADD(hh, groups->parts, key, sizeof key, part);
+    return true;
+}
+
+static struct group *group_case(struct groups *groups, const struct verdicts_case *the,
+                                const char *what, enum report_verdict verdict)
 {
     const struct verify_held *held = the->held;
     const struct owners_item *owner = owners_outermost(&groups->owners, the->owner);
@@ -198,7 +237,8 @@ static void group_case(struct groups *groups, const struct verdicts_case *the, c
         finding->what = what;
         finding->owner_kind = owner ? names_of_owner(owner->record->kind) : "";
     }
-    finding->count++;
+    if (verdict != REPORT_LEAKED || !held->mapping || is_first_part(groups, group, the))
+        finding->count++;
     finding->bytes += held->bytes;
     finding->verified = finding->verified && held->verified;
     if (group->unbound_by == 0 && verdict == REPORT_LEAKED)
@@ -208,29 +248,76 @@ static void group_case(struct groups *groups, const struct verdicts_case *the, c
     note_thread(finding, groups->view, held->fd ? held->fd->tid : held->mapping->tid);
     note_released_by(group, groups->reader, stack);
     note_time(finding, groups->reader, since_ns, since_ns);
+    return group;
+}
+
+/* Of a descriptor that is still the one that an event was about. */
+static const char *what_of_event(struct groups *groups, const struct ledger_event *event)
+{
+    const struct ledger_fd *fd = reader_record(groups->reader, LEDGER_FDS, event->start);
+    struct verify_held held = {.resource = REPORT_FD, .fd = fd};
+
+    if (!fd || fd->state == LEDGER_EMPTY || fd->stack != event->stack)
+        return "descriptor";
+    return names_of_fd(&groups->report->arena, &held);
+}
+
+static void warn(struct groups *groups, const struct ledger_event *event)
+{
+    struct report *report = groups->report;
+    bool fds = event->error != ENOMEM;
+    struct report_warning warning = {
+        .resource = fds ? REPORT_FD : REPORT_MAPPING,
+        .limit = fds ? report->max_fds : report->max_map_count,
+        .first_ns = real_time(groups->reader, event->first_ns),
+        .last_ns = real_time(groups->reader, event->last_ns),
+    };
+    uint64_t most = groups->reader->tables[LEDGER_EVENTS].count;
+
+    warning.text = arena_format(&report->arena, "80%% of %" PRIu64 " %s were in use", warning.limit,
+                                fds ? "descriptors" : "VMAs");
+    if (!report->warnings)
+        report->warnings = arena_alloc(&report->arena, most * sizeof warning);
+    report->warnings[report->warning_count++] = warning;
 }
 
 static void group_event(struct groups *groups, const struct ledger_event *event)
 {
-    static const char *const calls[] = {
-        [LEDGER_EVENT_UNMAP_REFUSED] = "munmap",  [LEDGER_EVENT_PROTECT_REFUSED] = "mprotect",
-        [LEDGER_EVENT_REMAP_REFUSED] = "mremap",  [LEDGER_EVENT_MAP_REFUSED] = "mmap",
-        [LEDGER_EVENT_FD_REFUSED] = "descriptor", [LEDGER_EVENT_DOUBLE_CLOSE] = "close",
+    static const struct {
+        const char *what; /* NULL: what the descriptor is */
+        enum report_verdict verdict;
+        enum report_resource resource;
+    } kinds[] = {
+        [LEDGER_EVENT_UNMAP_REFUSED] = {"munmap", REPORT_REFUSED, REPORT_MAPPING},
+        [LEDGER_EVENT_PROTECT_REFUSED] = {"mprotect", REPORT_REFUSED, REPORT_MAPPING},
+        [LEDGER_EVENT_REMAP_REFUSED] = {"mremap", REPORT_REFUSED, REPORT_MAPPING},
+        [LEDGER_EVENT_MAP_REFUSED] = {"mmap", REPORT_REFUSED, REPORT_MAPPING},
+        [LEDGER_EVENT_FD_REFUSED] = {"descriptor", REPORT_REFUSED, REPORT_FD},
+        [LEDGER_EVENT_DOUBLE_CLOSE] = {"close", REPORT_DOUBLE_CLOSE, REPORT_FD},
+        [LEDGER_EVENT_FOREIGN_CLOSE] = {"close", REPORT_FOREIGN_CLOSE, REPORT_FD},
+        [LEDGER_EVENT_INHERITABLE] = {NULL, REPORT_INHERITABLE, REPORT_FD},
     };
-    bool close_twice = event->kind == LEDGER_EVENT_DOUBLE_CLOSE;
+    const struct owners_item *owner;
     struct report_finding *finding;
     struct group_key key = {0};
     struct group *group;
     const char *what;
 
-    if (event->state != LEDGER_LIVE || event->kind == 0 ||
-        event->kind >= sizeof calls / sizeof *calls)
+    if (event->state != LEDGER_LIVE || event->kind == 0)
         return;
-    what = calls[event->kind];
-    key.verdict = close_twice ? REPORT_DOUBLE_CLOSE : REPORT_REFUSED;
-    key.resource =
-        close_twice || event->kind == LEDGER_EVENT_FD_REFUSED ? REPORT_FD : REPORT_MAPPING;
+    if (event->kind == LEDGER_EVENT_NEARLY_FULL)
+        warn(groups, event);
+    if (event->kind >= sizeof kinds / sizeof *kinds)
+        return;
+    what = kinds[event->kind].what ? kinds[event->kind].what : what_of_event(groups, event);
+    /* Whose it was; of what can be inherited, who may have got it. */
+    owner = owners_outermost(&groups->owners, event->kind == LEDGER_EVENT_INHERITABLE
+                                                  ? event->other_owner
+                                                  : event->owner);
+    key.verdict = kinds[event->kind].verdict;
+    key.resource = kinds[event->kind].resource;
     key.code = codes_of_stack(&groups->codes, event->stack);
+    key.owner_kind = owner ? owner->record->kind : 0;
     key.what = id_of_text(groups, what);
     key.error = event->error;
     group = find_group(groups, &key);
@@ -238,29 +325,80 @@ static void group_event(struct groups *groups, const struct ledger_event *event)
     if (finding->count == 0) {
         group->stack = event->stack;
         finding->what = what;
-        finding->owner_kind = "";
+        finding->owner_kind = owner ? names_of_owner(owner->record->kind) : "";
         finding->error = event->error;
     }
+    note_owner(group, owners_index(&groups->owners, owner));
     finding->count += event->count;
     finding->bytes += event->bytes;
     finding->address = event->start;
     if (event->vmas)
         finding->vmas = event->vmas;
-    if (close_twice && event->other_stack && finding->released_count < 2 &&
+    if (finding->verdict != REPORT_REFUSED && event->other_stack && finding->released_count < 2 &&
         !(finding->released_count && group->released_by[0] == event->other_stack))
         group->released_by[finding->released_count++] = event->other_stack;
     note_time(finding, groups->reader, event->first_ns, event->last_ns);
 }
 
+/* --- growing ------------------------------------------------------------------------------------
+ */
+
+static void set_rate(const struct report *report, struct report_finding *finding,
+                     const struct growing *growing, double rate)
+{
+    bool fds = finding->resource == REPORT_FD;
+    uint64_t limit = fds ? report->max_fds : report->max_map_count;
+    uint64_t used = fds ? report->fds : report->vmas;
+
+    finding->rate = rate * growing->epochs_each;
+    finding->rate_unit = growing->unit;
+    finding->limit_in = REPORT_LIMIT_UNKNOWN;
+    if (limit)
+        finding->limit_in = used < limit ? (uint64_t)((double)(limit - used) / finding->rate) : 0;
+}
+
+/* All that one code holds is one finding, called by what most of it is. */
+static void group_growing(struct groups *groups, const struct verdicts_case *cases,
+                          const char *const *whats, size_t count)
+{
+    struct growing growing;
+
+    growing_begin(&growing, groups->reader, &groups->codes, cases, count);
+    for (size_t i = 0; i < count; i++) {
+        struct group_key key = {REPORT_HELD, cases[i].held->resource, cases[i].code,
+                                0,           cases[i].what,           0};
+        struct verdicts_case one = cases[i];
+        struct group *of_what, *all;
+
+        if (!growing_has(&growing, &cases[i]))
+            continue;
+        one.what = one.owner = 0;
+        all = group_case(groups, &one, whats[i], REPORT_GROWING);
+        HASH_FIND(hh, groups->all, &key, sizeof key, of_what);
+        if (of_what && of_what->finding.count > all->most_of_what) {
+            all->most_of_what = of_what->finding.count;
+            all->finding.what = whats[i];
+        }
+        set_rate(groups->report, &all->finding, &growing, growing.codes[one.code].growth.rate);
+    }
+    growing_end(&growing);
+}
+
 /* --- sorting -------------------------------------------------------------------------------------
  */
+
+/* What uses a limit up comes first, whether it has a sandbox to its name or not. */
+static unsigned rank_of(const struct group *group)
+{
+    return group->key.verdict == REPORT_GROWING ? REPORT_LEAKED : group->key.verdict;
+}
 
 static int by_urgency(const void *a, const void *b)
 {
     const struct group *x = *(struct group *const *)a, *y = *(struct group *const *)b;
 
-    if (x->key.verdict != y->key.verdict)
-        return x->key.verdict < y->key.verdict ? -1 : 1;
+    if (rank_of(x) != rank_of(y))
+        return rank_of(x) < rank_of(y) ? -1 : 1;
     if (x->finding.urgency > y->finding.urgency || x->finding.urgency < y->finding.urgency)
         return x->finding.urgency > y->finding.urgency ? -1 : 1;
     if (x->finding.bytes != y->finding.bytes)
@@ -512,10 +650,11 @@ static void group_all(struct groups *groups, const struct verify *verify, uint64
     }
     verdicts_judge(cases, count, reader, &groups->owners, &terms);
     for (size_t i = 0; i < count; i++) {
-        group_case(groups, &cases[i], whats[i], REPORT_HELD);
+        (void)group_case(groups, &cases[i], whats[i], REPORT_HELD);
         if (cases[i].leaked)
-            group_case(groups, &cases[i], whats[i], REPORT_LEAKED);
+            (void)group_case(groups, &cases[i], whats[i], REPORT_LEAKED);
     }
+    group_growing(groups, cases, whats, count);
     for (uint64_t i = 1; i < reader->tables[LEDGER_EVENTS].count; i++)
         group_event(groups, reader_record(reader, LEDGER_EVENTS, i));
 }
@@ -552,10 +691,13 @@ static void count_leaked(struct report *report, const struct owners *owners)
 static void groups_end(struct groups *groups)
 {
     struct text_id *text, *next_text;
+    struct part *part, *next_part;
     struct group *group, *next;
 
     HASH_ITER (hh, groups->texts, text, next_text)
         HASH_DEL(groups->texts, text);
+    HASH_ITER (hh, groups->parts, part, next_part)
+        HASH_DEL(groups->parts, part);
     HASH_ITER (hh, groups->all, group, next)
         HASH_DEL(groups->all, group);
     codes_end(&groups->codes);

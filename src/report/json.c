@@ -97,6 +97,8 @@ static json_t *thread_of(const struct report_thread *thread)
 
 static json_t *finding_of(const struct report_finding *finding)
 {
+    static const char *const units[] = {
+        [REPORT_PER_SANDBOX] = "sandbox", [REPORT_PER_MARK] = "mark", [REPORT_PER_UNBIND] = "slot"};
     json_t *object = json_object(), *released = json_array(), *names = json_array();
     json_t *threads = json_array();
 
@@ -130,8 +132,15 @@ static json_t *finding_of(const struct report_finding *finding)
         put_number(object, "errno", (uint64_t)finding->error);
         put_number(object, "vmas", finding->vmas);
     }
-    if (finding->verdict == REPORT_DOUBLE_CLOSE)
+    if (finding->verdict == REPORT_DOUBLE_CLOSE || finding->verdict == REPORT_FOREIGN_CLOSE ||
+        finding->verdict == REPORT_INHERITABLE)
         put_number(object, "fd", finding->address);
+    if (finding->verdict == REPORT_GROWING) {
+        put(object, "rate", json_real(finding->rate));
+        put_text(object, "rate_per", units[finding->rate_unit]);
+        if (finding->limit_in != REPORT_LIMIT_UNKNOWN)
+            put_number(object, "limit_in", finding->limit_in);
+    }
     return object;
 }
 
@@ -212,6 +221,24 @@ static json_t *owners_of(const struct report *report)
     return array;
 }
 
+static json_t *warnings_of(const struct report *report)
+{
+    json_t *array = json_array();
+
+    for (size_t i = 0; i < report->warning_count; i++) {
+        const struct report_warning *warning = &report->warnings[i];
+        json_t *object = json_object();
+
+        put_text(object, "resource", report_resource_name(warning->resource));
+        put_number(object, "limit", warning->limit);
+        put_number(object, "first_ns", warning->first_ns);
+        put_number(object, "last_ns", warning->last_ns);
+        put_text(object, "text", warning->text);
+        append(array, object);
+    }
+    return array;
+}
+
 json_t *json_of_report(const struct report *report, const struct write_options *options)
 {
     json_t *object = json_object();
@@ -222,6 +249,7 @@ json_t *json_of_report(const struct report *report, const struct write_options *
     put(object, "owners", owners_of(report));
     put(object, "findings", findings_of(&report->findings));
     put(object, "refused", findings_of(&report->refused));
+    put(object, "warnings", warnings_of(report));
     if (options->live)
         put(object, "live", findings_of(&report->live));
     return object;

@@ -29,8 +29,8 @@ enum report_resource {
     REPORT_FD,
 };
 
-#define REPORT_NAMES 4   /* examples of kernel names that a finding keeps */
-#define REPORT_THREADS 4 /* examples of threads that acquired them */
+#define REPORT_NAMES 4                        /* examples of kernel names that a finding keeps */
+#define REPORT_THREADS 4                      /* examples of threads that acquired them */
 #define REPORT_SETTLE_NS UINT64_C(1000000000) /* DESIGN 6, unless settle_ms says otherwise */
 
 struct report_thread {
@@ -38,15 +38,25 @@ struct report_thread {
     const char *name; /* "": it was gone before it could be looked at */
 };
 
+/* What a rate is told in: ends of sandboxes; without any, boxledger_mark; without these, memory
+ * slots deleted. */
+enum report_rate_unit {
+    REPORT_PER_SANDBOX,
+    REPORT_PER_MARK,
+    REPORT_PER_UNBIND,
+};
+
+#define REPORT_LIMIT_UNKNOWN UINT64_MAX
+
 struct report_finding {
     enum report_verdict verdict;
     enum report_resource resource;
     const char *what; /* "memfd:NAME", "file", "private anonymous memory", "munmap" ... */
     uint64_t count;
     uint64_t bytes;
-    const char *owner_kind; /* "" where no sandbox had them */
-    uint64_t owners;        /* sandboxes that it spans */
-    const uint32_t *owner_ids; /* their indices in the ledger */
+    const char *owner_kind;     /* "" where no sandbox had them */
+    uint64_t owners;            /* sandboxes that it spans */
+    const uint32_t *owner_ids;  /* their indices in the ledger */
     uint64_t first_ns, last_ns; /* CLOCK_REALTIME; 0: unknown */
     bool verified;
     const struct symbols_stack *stack; /* NULL: unknown */
@@ -61,6 +71,18 @@ struct report_finding {
     uint64_t vmas;    /* estimated, when it was refused; 0: unknown */
     uint64_t address; /* of the last one: an address, or a descriptor */
     double urgency;   /* the part of its limit that it uses */
+    /* Only of REPORT_GROWING: */
+    double rate; /* resources more, per unit */
+    enum report_rate_unit rate_unit;
+    uint64_t limit_in; /* so many units until the limit is reached; or REPORT_LIMIT_UNKNOWN */
+};
+
+/* A limit that was nearly reached. */
+struct report_warning {
+    enum report_resource resource;
+    uint64_t limit;
+    uint64_t first_ns, last_ns; /* CLOCK_REALTIME; 0: unknown */
+    const char *text;
 };
 
 struct report_owner {
@@ -105,6 +127,8 @@ struct report {
     struct report_owner *owners;
     size_t owner_count;
     struct report_findings findings, live, refused;
+    struct report_warning *warnings;
+    size_t warning_count;
     uint64_t suppressed; /* findings that suppressions left out */
     uint64_t suppressed_count;
     struct kernel_view annex; /* of a saved ledger: names come from it */
@@ -116,8 +140,9 @@ struct report_options {
 };
 
 /* Builds the report of a ledger. `view` may be NULL: then the ledger's annex serves, or nothing
- * could be verified. `options` may be NULL: no suppressions, REPORT_SETTLE_NS. Everything in *report but names borrowed from `view`, `reader` and `symbols`
- * is its own: keep those until report_free. */
+ * could be verified. `options` may be NULL: no suppressions, REPORT_SETTLE_NS. Everything in
+ * *report but names borrowed from `view`, `reader` and `symbols` is its own: keep those until
+ * report_free. */
 bool report_build(struct report *report, const struct reader *reader,
                   const struct kernel_view *view, struct symbols *symbols,
                   const struct report_options *options, struct failure *failure);

@@ -137,6 +137,30 @@ static const char *resource_word(const struct report_finding *finding)
     return finding->resource == REPORT_FD ? "descriptor" : "mapping";
 }
 
+static const char *unit_word(enum report_rate_unit unit)
+{
+    static const char *const words[] = {[REPORT_PER_SANDBOX] = "sandbox",
+                                        [REPORT_PER_MARK] = "mark",
+                                        [REPORT_PER_UNBIND] = "deleted slot"};
+
+    return words[unit];
+}
+
+static void put_limit(FILE *out, const struct report *report, const struct report_finding *finding)
+{
+    struct number limit, in;
+
+    if (finding->limit_in == REPORT_LIMIT_UNKNOWN)
+        return;
+    (void)fprintf(
+        out, "  at this rate the limit of %s is reached in %s %s%s\n",
+        grouped(&limit, finding->resource == REPORT_FD ? report->max_fds : report->max_map_count),
+        grouped(&in, finding->limit_in), unit_word(finding->rate_unit),
+        finding->limit_in == 1                     ? ""
+        : finding->rate_unit == REPORT_PER_SANDBOX ? "es"
+                                                   : "s");
+}
+
 static void put_held(FILE *out, const struct report *report, const struct report_finding *finding)
 {
     bool leaked = finding->verdict != REPORT_HELD;
@@ -165,8 +189,12 @@ static void put_held(FILE *out, const struct report *report, const struct report
         (void)fprintf(out, " %s sandbox%s", finding->owner_kind,
                       finding->owners == 1 && !leaked ? "" : "es");
     }
+    if (finding->verdict == REPORT_GROWING)
+        (void)fprintf(out, ", %.2g more per %s", finding->rate, unit_word(finding->rate_unit));
     (void)fprintf(out, ", taken at%s:\n", finding->verified ? "" : " (not verified)");
     put_stack(out, finding->stack);
+    if (finding->verdict == REPORT_GROWING)
+        put_limit(out, report, finding);
     put_names(out, finding);
     put_threads(out, finding);
     if (finding->unbound_by) {
@@ -190,6 +218,39 @@ static void put_double_close(FILE *out, const struct report_finding *finding)
     put_stack(out, finding->stack);
     for (unsigned i = 0; i < finding->released_count; i++) {
         (void)fputs("  it had been closed at:\n", out);
+        put_stack(out, finding->released_by[i]);
+    }
+}
+
+static void put_foreign_close(FILE *out, const struct report_finding *finding)
+{
+    struct number number;
+
+    (void)fprintf(out,
+                  "\nForeign close: descriptor %" PRIu64 " belonged to another sandbox%s%s than "
+                  "the one that closed it, %s time%s; taken at:\n",
+                  finding->address, finding->owner_kind[0] ? ", of kind " : "", finding->owner_kind,
+                  grouped(&number, finding->count), plural(finding->count));
+    put_stack(out, finding->stack);
+    for (unsigned i = 0; i < finding->released_count; i++) {
+        (void)fputs("  closed at:\n", out);
+        put_stack(out, finding->released_by[i]);
+    }
+}
+
+static void put_inheritable(FILE *out, const struct report_finding *finding)
+{
+    struct number number;
+
+    (void)fprintf(out, "\nInheritable: descriptor %" PRIu64 " (", finding->address);
+    put_text(out, finding->what);
+    (void)fprintf(out,
+                  ") was not close-on-exec when a sandbox's child was made, %s time%s; "
+                  "taken at:\n",
+                  grouped(&number, finding->count), plural(finding->count));
+    put_stack(out, finding->stack);
+    for (unsigned i = 0; i < finding->released_count; i++) {
+        (void)fputs("  child made at:\n", out);
         put_stack(out, finding->released_by[i]);
     }
 }
@@ -414,11 +475,17 @@ void text_write_report(FILE *out, const struct report *report, const struct writ
 
     put_process(out, report);
     put_incomplete(out, report);
+    for (size_t i = 0; i < report->warning_count; i++)
+        (void)fprintf(out, "==%" PRId64 "== warning: %s\n", report->pid, report->warnings[i].text);
     for (size_t i = 0; i < report->findings.count; i++) {
         const struct report_finding *finding = &report->findings.items[i];
 
         if (finding->verdict == REPORT_DOUBLE_CLOSE)
             put_double_close(out, finding);
+        else if (finding->verdict == REPORT_FOREIGN_CLOSE)
+            put_foreign_close(out, finding);
+        else if (finding->verdict == REPORT_INHERITABLE)
+            put_inheritable(out, finding);
         else
             put_held(out, report, finding);
     }

@@ -170,6 +170,7 @@ struct ledger_mapping *writer_mapping(struct ledger_writer *writer, uint64_t sta
     record->start = start;
     record->end = start + bytes;
     record->stack = stack;
+    record->ticket = ++writer_header(writer)->ticket;
     record->since_ns = START_MONOTONIC_NS + 1;
     return record;
 }
@@ -221,6 +222,21 @@ struct ledger_event *writer_event(struct ledger_writer *writer, enum ledger_even
     event->count = count;
     event->first_ns = event->last_ns = START_MONOTONIC_NS + 7;
     return event;
+}
+
+void writer_growth(struct ledger_writer *writer, uint32_t stack, uint32_t stride,
+                   const uint32_t *lows, unsigned count)
+{
+    uint32_t epoch = writer_header(writer)->epoch;
+    struct ledger_growth *growth = writer_record(writer, LEDGER_GROWTH, stack);
+
+    growth->stride = stride;
+    growth->first = epoch - count * stride;
+    growth->noted = epoch;
+    for (unsigned i = 0; i < count; i++) {
+        growth->interval[i].low = lows[i];
+        growth->interval[i].owners = 1;
+    }
 }
 
 int writer_open(const struct ledger_writer *writer)

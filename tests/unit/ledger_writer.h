@@ -45,6 +45,11 @@ void writer_ends(struct ledger_writer *writer, uint32_t kind, unsigned count);
 struct ledger_event *writer_event(struct ledger_writer *writer, enum ledger_event_kind kind,
                                   int error, uint32_t stack, uint32_t count);
 
+/* The stack's low-water marks: `count` intervals of `stride` epochs, up to the header's epoch. What
+ * it holds now, of which so many are one owner's, is in its record. */
+void writer_growth(struct ledger_writer *writer, uint32_t stack, uint32_t stride,
+                   const uint32_t *lows, unsigned count);
+
 /* The ledger as an open memfd. */
 int writer_open(const struct ledger_writer *writer);
 

@@ -56,8 +56,8 @@ static void scene_report(struct scene *scene)
     if (!scene->reader)
         fail_msg("%s", failure.text);
     scene->symbols = symbols_new();
-    if (!report_build(&scene->report, scene->reader, scene->view, scene->symbols,
-                      &options, &failure))
+    if (!report_build(&scene->report, scene->reader, scene->view, scene->symbols, &options,
+                      &failure))
         fail_msg("%s", failure.text);
 }
 
@@ -326,6 +326,231 @@ static void what_ended_owners_hold_is_left_behind(void **state)
     scene_end(&scene);
 }
 
+static const uint32_t climbing[] = {2, 10, 18, 26, 34, 42, 50, 58, 66, 74};
+
+/* A stack that kept `count` descriptors over 80 ends, and whose low-water marks climbed. */
+static uint32_t growing_stack(struct scene *scene, uint64_t offset, uint32_t first, uint32_t count)
+{
+    uint32_t stack = stack_at(scene, offset);
+    struct ledger_stack *record = writer_record(&scene->writer, LEDGER_STACKS, stack);
+
+    record->fds_live = (int32_t)count;
+    record->epoch = writer_header(&scene->writer)->epoch;
+    for (uint32_t fd = first; fd < first + count; fd++)
+        writer_fd(&scene->writer, fd, LEDGER_FD_SOCKET, stack);
+    writer_growth(&scene->writer, stack, 8, climbing, sizeof climbing / sizeof *climbing);
+    return stack;
+}
+
+static void what_grows_is_told_with_its_rate_and_its_end(void **state)
+{
+    const struct report_finding *finding;
+    struct write_options options = {0};
+    struct scene scene;
+    char *text = NULL;
+    size_t length = 0;
+    FILE *out;
+
+    (void)state;
+    scene_begin(&scene);
+    writer_ends(&scene.writer, LEDGER_OWNER_CHILD, 80);
+    (void)growing_stack(&scene, 0x100, 10, 80);
+    for (uint32_t fd = 100; fd < 150; fd++) /* as many, but they do not climb */
+        writer_fd(&scene.writer, fd, LEDGER_FD_FILE, stack_at(&scene, 0x200));
+    scene_report(&scene);
+    assert_int_equal(scene.report.findings.count, 1);
+    finding = &scene.report.findings.items[0];
+    assert_int_equal(finding->verdict, REPORT_GROWING);
+    assert_string_equal(finding->what, "socket");
+    assert_int_equal(finding->count, 80);
+    assert_int_equal(finding->owners, 0);
+    assert_true(finding->rate > 0.9 && finding->rate < 1.1);
+    /* 130 of 1,024 are used. */
+    assert_true(finding->limit_in > 850 && finding->limit_in < 950);
+    assert_int_equal(finding->stack->frames[0].offset, 0xff);
+    assert_true(report_has_errors(&scene.report));
+    out = open_memstream(&text, &length);
+    text_write_report(out, &scene.report, &options, true);
+    (void)fclose(out);
+    assert_non_null(strstr(text, "Growing: 80 descriptors (socket), "));
+    assert_non_null(strstr(text, "  at this rate the limit of 1,024 is reached in "));
+    free(text);
+    assert_summary(&scene, "SUMMARY: boxledger: nothing left behind by 80 sandboxes; 1 growing");
+    scene_end(&scene);
+}
+
+static void without_sandboxes_a_rate_is_told_by_marks(void **state)
+{
+    struct scene scene;
+
+    (void)state;
+    scene_begin(&scene);
+    writer_header(&scene.writer)->epoch = 80;
+    writer_header(&scene.writer)->marks = 40;
+    writer_header(&scene.writer)->unbinds = 40;
+    (void)growing_stack(&scene, 0x100, 10, 80);
+    scene_report(&scene);
+    assert_int_equal(scene.report.findings.count, 1);
+    assert_int_equal(scene.report.findings.items[0].rate_unit, REPORT_PER_MARK);
+    assert_true(scene.report.findings.items[0].rate > 1.8 &&
+                scene.report.findings.items[0].rate < 2.2);
+    scene_end(&scene);
+}
+
+static void what_the_kernel_denies_does_not_grow(void **state)
+{
+    struct kernel_fd fds[] = {{11, NULL}, {12, NULL}};
+    struct kernel_view view = {
+        .fds_known = true, .taken_ns = INT64_MAX, .fds = fds, .fd_count = 2, .max_fds = 1024};
+    struct scene scene;
+
+    (void)state;
+    scene_begin(&scene);
+    writer_ends(&scene.writer, LEDGER_OWNER_CHILD, 80);
+    (void)growing_stack(&scene, 0x100, 10, 80);
+    scene.view = &view;
+    scene_report(&scene);
+    assert_int_equal(scene.report.findings.count, 0);
+    scene_end(&scene);
+}
+
+static void what_a_sandbox_left_is_not_told_as_growing_as_well(void **state)
+{
+    struct scene scene;
+    struct ledger_growth *growth;
+    uint32_t stack, owner;
+
+    (void)state;
+    scene_begin(&scene);
+    writer_ends(&scene.writer, LEDGER_OWNER_CHILD, 79);
+    owner = writer_owner(&scene.writer, LEDGER_OWNER_CHILD, LEDGER_ENDED);
+    stack = growing_stack(&scene, 0x100, 10, 80);
+    for (uint32_t fd = 90; fd < 100; fd++)
+        writer_fd(&scene.writer, fd, LEDGER_FD_SOCKET, stack)->owner = owner;
+    ((struct ledger_stack *)writer_record(&scene.writer, LEDGER_STACKS, stack))->fds_live = 90;
+    growth = writer_record(&scene.writer, LEDGER_GROWTH, stack);
+    growth->fds_owned = 10;
+    scene_report(&scene);
+    assert_int_equal(scene.report.findings.count, 2);
+    assert_int_equal(scene.report.findings.items[0].verdict, REPORT_GROWING);
+    assert_int_equal(scene.report.findings.items[0].count, 80);
+    assert_int_equal(scene.report.findings.items[1].verdict, REPORT_LEAKED);
+    assert_int_equal(scene.report.findings.items[1].count, 10);
+    scene_end(&scene);
+}
+
+static void a_foreign_close_is_a_finding_with_both_its_stacks(void **state)
+{
+    struct write_options options = {0};
+    struct scene scene;
+    struct ledger_event *event;
+    uint32_t taken, closed, owner;
+    char *text = NULL;
+    size_t length = 0;
+    FILE *out;
+
+    (void)state;
+    scene_begin(&scene);
+    taken = stack_at(&scene, 0x100);
+    closed = stack_at(&scene, 0x200);
+    owner = writer_owner(&scene.writer, LEDGER_OWNER_API, LEDGER_LIVE);
+    event = writer_event(&scene.writer, LEDGER_EVENT_FOREIGN_CLOSE, 0, taken, 2);
+    event->other_stack = closed;
+    event->start = 17;
+    event->owner = owner;
+    event->other_owner = writer_owner(&scene.writer, LEDGER_OWNER_API, LEDGER_LIVE);
+    scene_report(&scene);
+    assert_int_equal(scene.report.findings.count, 1);
+    assert_int_equal(scene.report.findings.items[0].verdict, REPORT_FOREIGN_CLOSE);
+    assert_string_equal(scene.report.findings.items[0].owner_kind, "api");
+    assert_int_equal(scene.report.findings.items[0].stack->frames[0].offset, 0xff);
+    assert_int_equal(scene.report.findings.items[0].released_by[0]->frames[0].offset, 0x1ff);
+    assert_false(report_has_errors(&scene.report));
+    out = open_memstream(&text, &length);
+    text_write_report(out, &scene.report, &options, true);
+    (void)fclose(out);
+    assert_non_null(strstr(text, "Foreign close: descriptor 17 "));
+    assert_non_null(strstr(text, "  closed at:\n"));
+    free(text);
+    scene_end(&scene);
+}
+
+static void an_inheritable_descriptor_is_named_if_it_is_still_there(void **state)
+{
+    struct scene scene;
+    struct ledger_event *event;
+    uint32_t taken, other;
+
+    (void)state;
+    scene_begin(&scene);
+    taken = stack_at(&scene, 0x100);
+    other = stack_at(&scene, 0x200);
+    writer_fd(&scene.writer, 5, LEDGER_FD_PIPE, taken);
+    writer_fd(&scene.writer, 6, LEDGER_FD_SOCKET, taken);
+    event = writer_event(&scene.writer, LEDGER_EVENT_INHERITABLE, 0, taken, 1);
+    event->start = 5;
+    event->other_stack = other;
+    event = writer_event(&scene.writer, LEDGER_EVENT_INHERITABLE, 0, other, 1);
+    event->start = 6; /* somebody else's by now */
+    scene_report(&scene);
+    assert_int_equal(scene.report.findings.count, 2);
+    assert_int_equal(scene.report.findings.items[0].verdict, REPORT_INHERITABLE);
+    assert_string_equal(scene.report.findings.items[0].what, "pipe");
+    assert_string_equal(scene.report.findings.items[1].what, "descriptor");
+    scene_end(&scene);
+}
+
+static void nearly_full_is_a_warning(void **state)
+{
+    struct write_options options = {0};
+    const json_t *warning;
+    struct scene scene;
+    json_t *document;
+
+    (void)state;
+    scene_begin(&scene);
+    (void)writer_event(&scene.writer, LEDGER_EVENT_NEARLY_FULL, EMFILE, 0, 1);
+    (void)writer_event(&scene.writer, LEDGER_EVENT_NEARLY_FULL, ENOMEM, 0, 1);
+    scene_report(&scene);
+    assert_int_equal(scene.report.findings.count, 0);
+    assert_int_equal(scene.report.warning_count, 2);
+    assert_string_equal(scene.report.warnings[0].text, "80% of 1024 descriptors were in use");
+    document = json_of_report(&scene.report, &options);
+    warning = json_array_get(json_object_get(document, "warnings"), 1);
+    assert_string_equal(json_string_value(json_object_get(warning, "resource")), "mapping");
+    assert_int_equal(json_integer_value(json_object_get(warning, "limit")), 65530);
+    json_decref(document);
+    scene_end(&scene);
+}
+
+static void threads_are_named_where_they_were_seen(void **state)
+{
+    struct kernel_thread threads[] = {{77, "vm-worker"}};
+    struct kernel_view view = {.threads = threads, .thread_count = 1};
+    struct write_options options = {.live = true};
+    struct scene scene;
+    char *text = NULL;
+    size_t length = 0;
+    uint32_t stack;
+    FILE *out;
+
+    (void)state;
+    scene_begin(&scene);
+    stack = stack_at(&scene, 0x100);
+    writer_fd(&scene.writer, 3, LEDGER_FD_MEMFD, stack)->tid = 77;
+    writer_fd(&scene.writer, 4, LEDGER_FD_MEMFD, stack)->tid = 78;
+    writer_fd(&scene.writer, 5, LEDGER_FD_MEMFD, stack)->tid = 77;
+    scene.view = &view;
+    scene_report(&scene);
+    assert_int_equal(scene.report.live.items[0].thread_count, 2);
+    out = open_memstream(&text, &length);
+    text_write_report(out, &scene.report, &options, true);
+    (void)fclose(out);
+    assert_non_null(strstr(text, "  by thread 77 (vm-worker), 78\n"));
+    free(text);
+    scene_end(&scene);
+}
+
 static void nothing_is_said_as_the_design_says_it(void **state)
 {
     struct scene scene;
@@ -471,6 +696,14 @@ int main(void)
         cmocka_unit_test(a_double_close_is_a_finding_with_both_its_stacks),
         cmocka_unit_test(refused_calls_are_told_apart_from_findings),
         cmocka_unit_test(what_ended_owners_hold_is_left_behind),
+        cmocka_unit_test(what_grows_is_told_with_its_rate_and_its_end),
+        cmocka_unit_test(without_sandboxes_a_rate_is_told_by_marks),
+        cmocka_unit_test(what_the_kernel_denies_does_not_grow),
+        cmocka_unit_test(what_a_sandbox_left_is_not_told_as_growing_as_well),
+        cmocka_unit_test(a_foreign_close_is_a_finding_with_both_its_stacks),
+        cmocka_unit_test(an_inheritable_descriptor_is_named_if_it_is_still_there),
+        cmocka_unit_test(nearly_full_is_a_warning),
+        cmocka_unit_test(threads_are_named_where_they_were_seen),
         cmocka_unit_test(nothing_is_said_as_the_design_says_it),
         cmocka_unit_test(what_went_out_of_sight_is_never_called_nothing),
         cmocka_unit_test(suppressed_findings_are_not_counted_anywhere),

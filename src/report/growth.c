@@ -1,0 +1,268 @@
+/*
+ * growth.c: tells what climbs from what fluctuates, fills up, is swept, or follows the number of
+ * sandboxes that live. It never looks at what the resources are.
+ *
+ * A low-water mark is the fewest that were held at any end within an interval, so what comes and
+ * goes with each sandbox is not in it. Of these marks only what is never given back counts: each
+ * is lowered to the lowest that follows. That climbs for a leak; it is flat for a pool, and flat up
+ * to the last sweep for a heap.
+ */
+#include "report/growth.h"
+
+/* DESIGN 5 asks for 8 epochs. The first of 8 resources is where the climb begins. */
+#define EPOCHS_MIN 8u
+#define CLIMB_MIN 7.0
+/* Slower than one in 16 epochs is a log file a day rather than a leak, unless it comes to much. */
+#define RATE_MIN 0.0625
+#define RATE_MIN_OF_MUCH 0.01
+#define MUCH 64.0
+/* What was given back in between, at the most, as a part of the climb; the second where there are
+ * so few intervals that chance puts them in order. */
+#define DROP_MAX 0.12
+#define DROP_MAX_OF_FEW 0.03
+#define FEW 9u
+/* A quarter of the time must have this part of a quarter of the climb ... */
+#define QUARTER_MIN 0.25
+/* ... and, where there is so much that chance cannot explain less, this part less that many
+ * standard deviations (of a leak that strikes at random: the square root of its number). */
+#define QUARTER_MIN_SURE 0.7
+#define DEVIATIONS 2.0
+/* What fills up slows down: the second half of the time has this part of the climb. */
+#define HALF_MIN 0.3
+/* How long it may have stopped at the end, in times that it mostly takes to the next resource. */
+#define PAUSE_MAX 5.0
+
+static void join_pairs(struct ledger_growth *growth)
+{
+    for (unsigned i = 0; i < LEDGER_GROWTH_INTERVALS / 2; i++) {
+        uint32_t low = growth->interval[2 * i].low, owners = growth->interval[2 * i].owners;
+
+        if (growth->interval[2 * i + 1].low < low)
+            low = growth->interval[2 * i + 1].low;
+        if (growth->interval[2 * i + 1].owners > owners)
+            owners = growth->interval[2 * i + 1].owners;
+        growth->interval[i].low = low;
+        growth->interval[i].owners = owners;
+    }
+    growth->stride *= 2;
+}
+
+/* Whether the epochs of a record follow one another, and fit into its intervals. */
+static bool makes_sense(const struct ledger_growth *growth, uint32_t epoch)
+{
+    uint32_t noted = growth->noted - growth->first, until = epoch - growth->first;
+
+    return growth->stride != 0 && until <= INT32_MAX && noted <= until &&
+           noted <= (uint64_t)growth->stride * LEDGER_GROWTH_INTERVALS;
+}
+
+void growth_note(struct ledger_growth *growth, uint32_t epoch, uint32_t held, uint32_t owners)
+{
+    uint32_t noted, until;
+
+    if (!makes_sense(growth, epoch) || growth->noted == epoch)
+        return;
+    while ((epoch - 1 - growth->first) / growth->stride >= LEDGER_GROWTH_INTERVALS)
+        join_pairs(growth);
+    noted = growth->noted - growth->first;
+    until = epoch - growth->first;
+    for (uint32_t i = noted / growth->stride; i <= (until - 1) / growth->stride; i++) {
+        bool begun = i * growth->stride < noted;
+
+        if (!begun || held < growth->interval[i].low)
+            growth->interval[i].low = held;
+        if (!begun || owners > growth->interval[i].owners)
+            growth->interval[i].owners = owners;
+    }
+    growth->noted = epoch;
+}
+
+void growth_series(struct growth_series *series, const struct ledger_growth *growth, uint32_t epoch,
+                   uint32_t held)
+{
+    *series = (struct growth_series){.now = held};
+    if (!makes_sense(growth, epoch))
+        return;
+    for (unsigned i = 0; i < LEDGER_GROWTH_INTERVALS; i++) {
+        uint64_t from = (uint64_t)i * growth->stride, to = from + growth->stride;
+        uint32_t noted = growth->noted - growth->first;
+
+        if (from >= noted)
+            return;
+        series->points[series->count++] = (struct growth_point){
+            .from = growth->first + (uint32_t)from,
+            .to = growth->first + (uint32_t)(to < noted ? to : noted),
+            .low = growth->interval[i].low,
+            .owners = growth->interval[i].owners,
+        };
+    }
+}
+
+/* What a series says of the epochs [from, to): nothing before it began. */
+static struct growth_point look_up(const struct growth_series *series, uint32_t from, uint32_t to)
+{
+    struct growth_point found = {.from = from, .to = to};
+    bool any = false;
+
+    if (series->count == 0 || (int32_t)(from - series->points[0].from) < 0)
+        return found;
+    for (unsigned i = 0; i < series->count; i++) {
+        const struct growth_point *point = &series->points[i];
+
+        if ((int32_t)(point->to - from) <= 0 || (int32_t)(to - point->from) <= 0)
+            continue;
+        if (!any || point->low < found.low)
+            found.low = point->low;
+        if (point->owners > found.owners)
+            found.owners = point->owners;
+        any = true;
+    }
+    return found;
+}
+
+void growth_series_add(struct growth_series *sum, const struct growth_series *series)
+{
+    const struct growth_series before = *sum;
+    uint32_t first, until, span;
+    unsigned count;
+
+    if (series->count == 0)
+        return;
+    if (before.count == 0) {
+        *sum = *series;
+        return;
+    }
+    sum->now += series->now;
+    first = before.points[0].from;
+    until = before.points[before.count - 1].to;
+    if ((int32_t)(series->points[0].from - first) < 0)
+        first = series->points[0].from;
+    if ((int32_t)(series->points[series->count - 1].to - until) > 0)
+        until = series->points[series->count - 1].to;
+    span = until - first;
+    count = span < LEDGER_GROWTH_INTERVALS ? span : LEDGER_GROWTH_INTERVALS;
+    sum->count = 0;
+    for (unsigned i = 0; i < count; i++) {
+        uint32_t from = first + (uint32_t)((uint64_t)span * i / count);
+        uint32_t to = first + (uint32_t)((uint64_t)span * (i + 1) / count);
+        struct growth_point one = look_up(&before, from, to), two = look_up(series, from, to);
+
+        one.low += two.low;
+        if (two.owners > one.owners)
+            one.owners = two.owners;
+        sum->points[sum->count++] = one;
+    }
+}
+
+/* How many the resources of one more living sandbox are, at the most: what goes up and down with
+ * their number is no leak. A low-water mark goes with the number that lived at the beginning of
+ * its interval, and so with the most of the interval before. */
+static double per_owner(const struct growth_series *series)
+{
+    double n = series->count - 1, sum_x = 0, sum_y = 0, sum_xx = 0, sum_xy = 0, slope, most = 0;
+
+    for (unsigned i = 1; i < series->count; i++) {
+        double x = series->points[i - 1].owners, y = series->points[i].low;
+
+        sum_x += x;
+        sum_y += y;
+        sum_xx += x * x;
+        sum_xy += x * y;
+        if (i == 1 || (x > 0 && y / x < most))
+            most = x > 0 ? y / x : y;
+    }
+    if (n * sum_xx - sum_x * sum_x <= 0)
+        return 0;
+    slope = (n * sum_xy - sum_x * sum_y) / (n * sum_xx - sum_x * sum_x);
+    return slope < 0 ? 0 : slope < most ? slope : most;
+}
+
+/* What was there for good at the beginning of each interval, and at the end of the last: the
+ * low-water mark of what climbs is where its interval begins. */
+struct line {
+    unsigned count;
+    double epochs[LEDGER_GROWTH_INTERVALS + 1];
+    double kept[LEDGER_GROWTH_INTERVALS + 1];
+    double drop; /* the most that was given back in between */
+};
+
+/* Less `each` for every sandbox that lived. */
+static void draw(struct line *line, const struct growth_series *series, double each)
+{
+    const struct growth_point *points = series->points;
+    double highest = 0;
+
+    *line = (struct line){.count = series->count + 1};
+    for (unsigned i = 0; i < line->count; i++) {
+        bool now = i == series->count;
+
+        line->epochs[i] = (now ? points[i - 1].to : points[i].from) - points[0].from;
+        line->kept[i] = (now ? series->now : points[i].low) - each * points[i ? i - 1 : 0].owners;
+        if (i == 0 || line->kept[i] > highest)
+            highest = line->kept[i];
+        if (highest - line->kept[i] > line->drop)
+            line->drop = highest - line->kept[i];
+    }
+    for (unsigned i = series->count; i-- > 0;)
+        if (line->kept[i + 1] < line->kept[i])
+            line->kept[i] = line->kept[i + 1];
+}
+
+static double at(const struct line *line, double epochs)
+{
+    for (unsigned i = 1; i < line->count; i++) {
+        double before = line->epochs[i - 1], after = line->epochs[i];
+
+        if (epochs <= after)
+            return line->kept[i - 1] +
+                   (line->kept[i] - line->kept[i - 1]) * (epochs - before) / (after - before);
+    }
+    return line->kept[line->count - 1];
+}
+
+static bool is_steady(const struct line *line, double climb)
+{
+    unsigned last = line->count - 1, stopped = last;
+    double span = line->epochs[last], expected = climb / 4;
+
+    while (stopped > 0 && line->kept[stopped - 1] >= line->kept[last])
+        stopped--;
+    if (span - line->epochs[stopped] > 1 + PAUSE_MAX * span / climb ||
+        line->kept[last] - at(line, span / 2) < HALF_MIN * climb)
+        return false;
+    for (unsigned quarter = 0; quarter < 4; quarter++) {
+        double part = at(line, span * (quarter + 1) / 4) - at(line, span * quarter / 4);
+        double missing = QUARTER_MIN_SURE * expected - part;
+
+        if (part < QUARTER_MIN * expected ||
+            (missing > 0 && missing * missing > DEVIATIONS * DEVIATIONS * expected))
+            return false;
+    }
+    return true;
+}
+
+static bool climbs(const struct growth_series *series, double each, struct growth *growth)
+{
+    struct line line;
+
+    draw(&line, series, each);
+    growth->climb = line.kept[line.count - 1] - line.kept[0];
+    growth->rate = growth->climb / line.epochs[line.count - 1];
+    return growth->climb >= CLIMB_MIN &&
+           line.drop <= (series->count < FEW ? DROP_MAX_OF_FEW : DROP_MAX) * growth->climb &&
+           growth->rate >= (growth->climb < MUCH ? RATE_MIN : RATE_MIN_OF_MUCH) &&
+           is_steady(&line, growth->climb);
+}
+
+bool growth_judge(const struct growth_series *series, struct growth *growth)
+{
+    unsigned count = series->count;
+    double each;
+
+    *growth = (struct growth){0};
+    if (count < 2 || series->points[count - 1].to - series->points[0].from < EPOCHS_MIN ||
+        !climbs(series, 0, growth))
+        return false;
+    each = per_owner(series);
+    return each <= 0 || climbs(series, each, growth);
+}
