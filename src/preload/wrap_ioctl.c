@@ -107,16 +107,50 @@ static bool is_fd(uint32_t request)
            request == PERF_EVENT_IOC_SET_OUTPUT;
 }
 
-/* The types that any of the above have; KVM_RUN shares one and is the hottest of all. */
-bool shim_ioctl_matters(unsigned long wide)
+/* Whether any of the above has this type: a first sieve, of a few compares. A terminal's are
+ * frequent, and only one of them matters. */
+static inline bool type_matters(uint32_t request)
 {
-    uint32_t request = (uint32_t)wide; /* the kernel's is an unsigned int: no more counts */
-    enum ledger_fd_kind kind;
-    if (likely(request == KVM_RUN)) {
-        return false;
+    switch (_IOC_TYPE(request)) {
+    case KVMIO:
+    case SECCOMP_IOC_MAGIC:
+    case _IOC_TYPE(USERFAULTFD_IOC_NEW):
+    case NSIO:
+    case _IOC_TYPE(UDMABUF_CREATE):
+    case VFIO_TYPE:
+    case DMA_HEAP_IOC_MAGIC:
+    case SYNC_IOC_MAGIC:
+    case _IOC_TYPE(DRM_PRIME_HANDLE_TO_FD):
+    case VHOST_VIRTIO:
+    case _IOC_TYPE(FICLONE):
+    case _IOC_TYPE(LOOP_SET_FD):
+    case _IOC_TYPE(PERF_EVENT_IOC_SET_OUTPUT):
+        return true;
+    default:
+        return request == TIOCGPTPEER;
     }
+}
+
+/* One by one, behind the sieve. */
+static __attribute__((noinline)) bool request_matters(uint32_t request)
+{
+    enum ledger_fd_kind kind;
     return kvm_wants(request) || seccomp_wants(request) || returns_fd(request, &kind) ||
            fills_fd(request, &kind) != 0 || names_fd(request) != 0 || is_fd(request);
+}
+
+static inline bool matters(unsigned long wide)
+{
+    uint32_t request = (uint32_t)wide; /* the kernel's is an unsigned int: no more counts */
+    if (likely(request == KVM_RUN)) {  /* the hottest of all */
+        return false;
+    }
+    return type_matters(request) && request_matters(request);
+}
+
+bool shim_ioctl_matters(unsigned long request)
+{
+    return matters(request);
 }
 
 void shim_ioctl_begins(const struct unwind_start *here, unsigned long wide)
@@ -219,7 +253,7 @@ static __attribute__((noinline)) int ioctl_that_matters(const struct unwind_star
 EXPORT int shim_ioctl_wrapper(int fd, unsigned long request, long argument) __asm__("ioctl");
 EXPORT int shim_ioctl_wrapper(int fd, unsigned long request, long argument)
 {
-    if (likely(!shim_ioctl_matters(request)) && likely(real.ioctl != NULL)) {
+    if (likely(!matters(request)) && likely(real.ioctl != NULL)) {
         return ((int (*)(int, unsigned long, long))real.ioctl)(fd, request, argument);
     }
     return ioctl_that_matters(HERE, fd, request, argument);

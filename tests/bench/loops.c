@@ -1,16 +1,18 @@
 /*
  * loops.c: the loops that the bench times, in a program that knows nothing of boxledger.
  *
- *     loops [--live=N] [--fds=N] [--threads=N] [--rounds=N] [--ms=N] [--depth=N] ROW...
+ *     loops [--live=N] [--fds=N] [--owners=N] [--threads=N] [--rounds=N] [--ms=N] [--depth=N]
+ * ROW...
  *
  * prints a line a row and round: the row's name and the nanoseconds of one turn. Each loop runs
  * at a call depth of 14, in code without frame pointers, as most programs are built. --live has
  * so many mappings held before the first loop starts, and so many descriptors unless --fds says
- * otherwise; with `report` as the row, so many unlike mappings are held and the program exits,
- * saying when.
+ * otherwise; --owners so many sandboxes; with `report` as the row, so many unlike mappings are held
+ * and the program exits, saying when.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/kvm.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -23,7 +25,9 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PAGE = 4096 };
+#include "boxledger.h"
+
+enum { PAGE = 4096, TEN = 10 };
 
 /* What a loop works on; one a thread. */
 struct work {
@@ -33,6 +37,8 @@ struct work {
     size_t live;
     int fd;      /* to duplicate */
     int pipe[2]; /* to ask */
+    int vcpu;    /* 0: not made yet */
+    int ten[TEN];
 };
 
 typedef void loop_fn(struct work *work, uint64_t turns);
@@ -107,12 +113,69 @@ static void loop_random(struct work *work, uint64_t turns)
     }
 }
 
+/* A guest that halts and, entered again, halts again: KVM_RUN at its shortest. */
+static void make_vcpu(struct work *work)
+{
+    static const uint8_t code[] = {0xf4, 0xeb, 0xfd}; /* hlt; jmp to it */
+    struct kvm_sregs sregs;
+    struct kvm_regs regs = {.rflags = 2};
+    int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    int vm = kvm < 0 ? -1 : ioctl(kvm, KVM_CREATE_VM, 0);
+    void *memory = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (vm < 0 || memory == MAP_FAILED) {
+        die("/dev/kvm");
+    }
+    memcpy(memory, code, sizeof code);
+    struct kvm_userspace_memory_region region = {.memory_size = PAGE,
+                                                 .userspace_addr = (uintptr_t)memory};
+    work->vcpu =
+        ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region) == 0 ? ioctl(vm, KVM_CREATE_VCPU, 0) : -1;
+    if (work->vcpu < 0 || ioctl(work->vcpu, KVM_GET_SREGS, &sregs) != 0) {
+        die("the vCPU");
+    }
+    sregs.cs.base = sregs.cs.selector = 0;
+    if (ioctl(work->vcpu, KVM_SET_SREGS, &sregs) != 0 ||
+        ioctl(work->vcpu, KVM_SET_REGS, &regs) != 0) {
+        die("the vCPU's registers");
+    }
+}
+
+static void loop_kvm_run(struct work *work, uint64_t turns)
+{
+    if (work->vcpu == 0) {
+        make_vcpu(work);
+    }
+    for (uint64_t i = 0; i < turns; i++) {
+        if (ioctl(work->vcpu, KVM_RUN, 0) != 0) {
+            die("KVM_RUN");
+        }
+    }
+}
+
+/* A sandbox from its begin to its end, with ten descriptors. No system call. */
+static void loop_owner(struct work *work, uint64_t turns)
+{
+    for (int i = 0; work->ten[0] == 0 && i < TEN; i++) {
+        work->ten[TEN - 1 - i] = dup(work->fd);
+    }
+    for (uint64_t i = 0; i < turns; i++) {
+        boxledger_owner owner = boxledger_begin("bench");
+        for (int j = 0; j < TEN; j++) {
+            boxledger_assign_fd(owner, work->ten[j]);
+        }
+        if (boxledger_end(owner) != 0 && boxledger_present()) {
+            die("boxledger_end");
+        }
+    }
+}
+
 static const struct row {
     const char *name;
     loop_fn *loop;
 } rows[] = {
     {"mmap+munmap", loop_mmap}, {"memfd_create+close", loop_memfd}, {"dup+close", loop_dup},
-    {"ioctl", loop_ioctl},      {"random-remap", loop_random},
+    {"ioctl", loop_ioctl},      {"random-remap", loop_random},      {"kvm-run", loop_kvm_run},
+    {"owner", loop_owner},
 };
 
 static uint64_t now_ns(void)
@@ -284,6 +347,7 @@ int main(int argc, char **argv)
 {
     uint64_t live = 0;
     uint64_t fds = UINT64_MAX;
+    uint64_t owners = 0;
     uint64_t count = 1;
     uint64_t rounds = 3;
     uint64_t ms = 20;
@@ -291,8 +355,9 @@ int main(int argc, char **argv)
     int first = 1;
     while (first < argc &&
            (option(argv[first], "--live", &live) || option(argv[first], "--fds", &fds) ||
-            option(argv[first], "--threads", &count) || option(argv[first], "--rounds", &rounds) ||
-            option(argv[first], "--ms", &ms) || option(argv[first], "--depth", &depth))) {
+            option(argv[first], "--owners", &owners) || option(argv[first], "--threads", &count) ||
+            option(argv[first], "--rounds", &rounds) || option(argv[first], "--ms", &ms) ||
+            option(argv[first], "--depth", &depth))) {
         first++;
     }
     if (first == argc || count < 1 || count > 64) {
@@ -314,6 +379,9 @@ int main(int argc, char **argv)
         threads[i].depth = depth > 4 ? (int)depth - 4 : 1;
     }
     fds = hold_fds(&threads[0].work, fds == UINT64_MAX ? live : fds);
+    for (uint64_t i = 0; i < owners; i++) {
+        boxledger_begin("others");
+    }
     printf("held %llu %llu\n", (unsigned long long)live, (unsigned long long)fds);
     printf("resident_kib %ld\n", resident_kib());
     for (int a = first; a < argc; a++) {
