@@ -109,7 +109,7 @@ uint32_t shim_pidfd_owner(int pidfd)
         shim.sandbox.children && shim_watching() ? ledger_fd_record(&shim.ledger, pidfd) : NULL;
     uint32_t owner = record ? __atomic_load_n(&record->owner, __ATOMIC_RELAXED) : 0;
     const struct ledger_owner *sandbox = ledger_owner(&shim.ledger, owner);
-    return sandbox && sandbox->kind == LEDGER_OWNER_CHILD ? owner : 0;
+    return sandbox && child_owner(&shim.sandbox, (int)sandbox->pid) == owner ? owner : 0;
 }
 
 EXPORT int pidfd_open(pid_t pid, unsigned flags)

@@ -30,11 +30,13 @@ uint32_t shim_child_ticket(void)
 }
 
 /* Whether the child's next image gets this descriptor, and it is another sandbox's. What was
- * inherited before us, and what is the supervisor's, is meant to be there as far as we know. */
+ * inherited before us, and what is the supervisor's, is meant to be there as far as we know; so is
+ * what nothing but a notification's scope calls a sandbox's: it may be kept for many. */
 static bool leaks_into(const struct ledger_fd *record, uint32_t sandbox)
 {
     uint32_t owner = __atomic_load_n(&record->owner, __ATOMIC_RELAXED);
-    return owner != 0 && !(record->flags & (LEDGER_CLOEXEC | LEDGER_INHERITED)) &&
+    bool scope_alone = (record->flags & (LEDGER_SCOPED | LEDGER_GIVEN)) == LEDGER_SCOPED;
+    return owner != 0 && !scope_alone && !(record->flags & (LEDGER_CLOEXEC | LEDGER_INHERITED)) &&
            ledger_owner_outermost(&shim.ledger, owner) != sandbox;
 }
 

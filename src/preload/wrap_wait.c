@@ -103,14 +103,16 @@ EXPORT pid_t wait3(int *status, int options, struct rusage *usage)
 
 #define BY_PIDFD 3 /* P_PIDFD of linux/wait.h, Linux 5.4; glibc 2.36 */
 
+/* Whose end it tells; -1: not known. A VM's or a scope's owner has no pid. */
 static pid_t child_of_pidfd(unsigned fd)
 {
     const struct ledger_fd *record = ledger_fd_record(&shim.ledger, (int)fd);
-    const struct ledger_owner *owner =
-        record && record->kind == LEDGER_FD_PIDFD
-            ? ledger_owner(&shim.ledger, __atomic_load_n(&record->owner, __ATOMIC_RELAXED))
-            : NULL;
-    return owner && owner->kind == LEDGER_OWNER_CHILD ? (pid_t)owner->pid : -1;
+    if (!record || record->kind != LEDGER_FD_PIDFD) {
+        return -1;
+    }
+    uint32_t owner = __atomic_load_n(&record->owner, __ATOMIC_RELAXED);
+    const struct ledger_owner *sandbox = ledger_owner(&shim.ledger, owner);
+    return sandbox && sandbox->pid ? (pid_t)sandbox->pid : -1;
 }
 
 /* The child that a waitid asks for: its pid, 0 for any; -1: a group, or one that is not known. */
