@@ -1,0 +1,7 @@
+# growing.sh: a leak that no rule ties to a sandbox is found by its rate; what only seems to grow, a
+# cache, a pool, a heap that is swept, a log a day, more sandboxes at a time, is not accused.
+. "$(dirname "$0")/../system/harness.sh"
+need_command
+need_tool python3
+export BOXLEDGER_BUILD=$build BOXLEDGER_SOURCE=$source BOXLEDGER_SHIM=$shim BOXLEDGER_FAULT=$fault
+python3 "$(dirname "$0")/judge.py" growth

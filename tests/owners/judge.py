@@ -1,0 +1,363 @@
+"""judge.py: runs `supervise` under boxledger and holds the report against the program's own truth.
+
+    judge.py correct --kind=KIND --count=N --seed=S [--keep] [--live]
+    judge.py mutant --site=SITE --count=N --seed=S [--live]
+    judge.py mutants --number=N --seed=S [--kind=KIND] [--live-every=K]
+    judge.py growth --scenario=NAME [--ends=child|api|mark]
+
+A correct supervisor has no finding and as many owners as sandboxes. A mutant has exactly one
+finding: its own. --live judges a process that still runs, after its last sandbox had time to
+settle, by `boxledger report` and by boxledger_check. Exits with 0, 1, or 77 and "skip: why".
+"""
+import argparse
+import ctypes
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+
+build = os.environ["BOXLEDGER_BUILD"]
+source = os.environ["BOXLEDGER_SOURCE"]
+boxledger = os.path.join(build, "boxledger")
+shim = os.environ.get("BOXLEDGER_SHIM", os.path.join(build, "libboxledger.so"))
+supervise = os.path.join(os.environ.get("BOXLEDGER_OWNERS_PROGRAMS",
+                                        os.path.join(build, "tests/owners")), "supervise")
+SKIPPED = 77
+PR_SET_CHILD_SUBREAPER = 36
+SECONDS = 1200          # for one run, of 10,000 sandboxes at most
+SETTLE_S = 1.6          # the settling time is 1 s
+LIVE_PAUSE_MS = 6000    # how long a run that is judged live waits at its end
+GROWING_COUNT = 64      # sandboxes of a mutant that is found by its rate
+ANCHOR_COUNT = 24       # of one whose thing may outlive 8 later sandboxes
+MUTANT_COUNT_MAX = 200
+RATE_TOLERANCE = 0.3
+KINDS = ("kvm", "seccomp", "child", "api")
+
+try:
+    import jsonschema
+except ImportError:
+    jsonschema = None
+with open(os.path.join(source, "doc/report.schema.json"), encoding="utf-8") as file:
+    schema = json.load(file)
+
+
+class Wrong(Exception):
+    """The report is not what the truth says."""
+
+
+class Skip(Exception):
+    """What the supervisor needs is not here."""
+
+
+def expect(condition, message):
+    if not condition:
+        raise Wrong(message)
+
+
+def valid(report):
+    if jsonschema:
+        jsonschema.validate(report, schema)
+    return report
+
+
+def reap():
+    """The orphans that sandboxes leave come to this process, which is their subreaper."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0] > 0:
+            pass
+    except ChildProcessError:
+        pass
+
+
+def program_ended(status, output):
+    if status == SKIPPED:
+        raise Skip(output.strip().splitlines()[-1].removeprefix("skip: "))
+    expect(status == 0, f"the supervisor's own status is {status}: {output.strip()}")
+
+
+def run(arguments, options=(), truth=True):
+    """(report, truth) of a run that has ended."""
+    with tempfile.TemporaryDirectory() as work:
+        report, facts = os.path.join(work, "report"), os.path.join(work, "truth")
+        ended = subprocess.run(
+            [boxledger, "run", "--format=json", "--exit-wait-ms=30000", "--report=" + report,
+             *options, "--", supervise, *arguments,
+             *(["--truth=" + facts] if truth else [])],
+            check=False, timeout=SECONDS, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, env=dict(os.environ, BOXLEDGER_SHIM=shim))
+        reap()
+        program_ended(ended.returncode, ended.stdout)
+        with open(report, encoding="utf-8") as file:
+            document = valid(json.load(file))
+        return document, json.load(open(facts, encoding="utf-8")) if truth else None
+
+
+def run_live(arguments, options=()):
+    """The same of one that still runs, and has ended its last sandbox a while ago."""
+    with tempfile.TemporaryDirectory() as work:
+        ledger, facts = os.path.join(work, "ledger"), os.path.join(work, "truth")
+        errors = os.path.join(work, "stderr")
+        environment = dict(os.environ, LD_PRELOAD=shim, BOXLEDGER_OPTIONS="ledger=" + ledger)
+        with open(errors, "w", encoding="utf-8") as stderr, subprocess.Popen(
+                [supervise, *arguments, "--truth=" + facts, f"--pause={LIVE_PAUSE_MS}"],
+                env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True) as program:
+            said = program.stdout.readline()
+            if said == "ready\n":
+                time.sleep(SETTLE_S)
+                document = valid(json.loads(subprocess.run(
+                    [boxledger, "report", "--format=json", *options, ledger], check=True,
+                    stdout=subprocess.PIPE, timeout=SECONDS).stdout))
+            program.wait(timeout=SECONDS)
+        reap()
+        with open(errors, encoding="utf-8") as file:
+            program_ended(program.returncode, said + file.read())
+        expect(document["process"]["ended"] == "running", "it was not judged while it ran")
+        return document, json.load(open(facts, encoding="utf-8"))
+
+
+def short(finding):
+    stack = " < ".join(frame["function"] for frame in finding["stack"][:3])
+    return (f"{finding['verdict']} {finding['count']} {finding['resource']} ({finding['what']}) of "
+            f"{finding['owners']} {finding['owner_kind']} at {stack}")
+
+
+def listed(findings):
+    return "; ".join(short(f) for f in findings) or "none"
+
+
+def check_owners(report, truth):
+    totals = report["totals"]
+    for name in ("owners_begun", "owners_ended"):
+        expect(totals[name] == truth[name], f"{name} is {totals[name]}, not {truth[name]}")
+    expect(not totals["incomplete"], "the report says incomplete")
+
+
+def check_silence(report, truth):
+    check_owners(report, truth)
+    expect(not report["findings"], "findings: " + listed(report["findings"]))
+    totals = report["totals"]
+    expect(totals["leaked_fds"] == totals["leaked_mappings"] == totals["leaked_bytes"] == 0,
+           f"totals say that something leaked: {totals}")
+
+
+def check_live_answer(truth, fds=0, mappings=0, owners=0):
+    """What boxledger_check said inside the process."""
+    answer = truth.get("check")
+    if answer is not None:
+        expect((answer["result"], answer["fds"], answer["mappings"], answer["owners"]) ==
+               (1 if owners else 0, fds, mappings, owners),
+               f"boxledger_check says {answer}, not {fds} descriptors and {mappings} mappings "
+               f"of {owners}")
+
+
+def check_mutant(report, truth):
+    check_owners(report, truth)
+    findings, verdict, function = report["findings"], truth["verdict"], truth["function"]
+    if verdict == "kept":
+        expect(not findings, "findings: " + listed(findings))
+        return
+    if verdict == "unended":
+        # Not tied to an end: `held`, or found by its rate, but nothing else is.
+        others = [f for f in findings if f["verdict"] not in ("held", "growing") or
+                  f["stack"][0]["function"] != function]
+        expect(not others, "findings: " + listed(others))
+        if truth["resource"] == "process":
+            return
+        held = [f for f in report["live"]
+                if f["stack"] and f["stack"][0]["function"] == function]
+        expect(sum(f["count"] for f in held) == truth["count"],
+               f"still held: {listed(held)}, not {truth['count']}")
+        return
+    expect(len(findings) == 1, f"{len(findings)} findings, not 1: " + listed(findings))
+    found = findings[0]
+    verdicts = {"either": ("leaked", "growing"), "anchor": ("leaked",)}.get(verdict, (verdict,))
+    expect(found["verdict"] in verdicts, f"not {verdict}: " + short(found))
+    expect(found["resource"] == truth["resource"], f"no {truth['resource']}: " + short(found))
+    expect(found["stack"] and found["stack"][0]["function"] == function,
+           f"not from {function}: " + short(found))
+    expect(found["count"] == truth["count"], f"count is not {truth['count']}: " + short(found))
+    expect(found["verified"], "not verified: " + short(found))
+    if truth["resource"] == "mapping":
+        expect(found["bytes"] == truth["bytes"],
+               f"{found['bytes']} bytes, not {truth['bytes']}: " + short(found))
+    if found["verdict"] == "growing":
+        rate = truth["count"] / truth["owners_ended"]
+        expect(abs(found["rate"] - rate) <= RATE_TOLERANCE * rate,
+               f"a rate of {found['rate']}, not {rate}: " + short(found))
+        check_live_answer(truth)
+        return
+    expect(found["owner_kind"] in truth["owner_kinds"],
+           f"the kind is none of {truth['owner_kinds']}: " + short(found))
+    expect(found["owners"] == truth["owners"], f"owners are not {truth['owners']}: " + short(found))
+    expect(abs(found["per_sandbox"] - truth["count"] / truth["owners"]) < 0.01,
+           f"{found['per_sandbox']} per sandbox: " + short(found))
+    totals = report["totals"]
+    leaked = (truth["count"], 0) if truth["resource"] == "fd" else (0, truth["count"])
+    expect((totals["leaked_fds"], totals["leaked_mappings"]) == leaked,
+           f"totals say {totals['leaked_fds']} descriptors, {totals['leaked_mappings']} mappings")
+    check_live_answer(truth, *leaked, truth["owners"])
+
+
+def sites():
+    lines = subprocess.run([supervise, "--list-sites"], check=True, stdout=subprocess.PIPE,
+                           text=True).stdout.splitlines()
+    return {fields[0]: {"kind": fields[1], "verdict": fields[3]} for fields in map(str.split, lines)}
+
+
+def judge_correct(kind, count, seed, keep=False, live=False):
+    arguments = [f"--kind={kind}", f"--count={count}", f"--seed={seed}",
+                 *(["--keep"] if keep else [])]
+    report, truth = run_live(arguments) if live else run(arguments)
+    check_silence(report, truth)
+    expect(truth["sandboxes"] == count and truth["owners_begun"] >= count, f"truth: {truth}")
+    if live:
+        check_live_answer(truth)
+    return truth
+
+
+def judge_mutant(site, about, count, seed, live=False):
+    if about["verdict"] in ("growing", "either"):
+        count = max(count, GROWING_COUNT)
+    elif about["verdict"] == "anchor":
+        count = max(count, ANCHOR_COUNT)
+    while True:
+        arguments = [f"--mutate={site}", f"--count={count}", f"--seed={seed}"]
+        options = ["--live"] if about["verdict"] == "unended" else []
+        report, truth = (run_live if live else run)(arguments, options)
+        # What a scope alone says counts from the second owner on.
+        enough = truth["owners"] >= 2 or about["verdict"] == "kept"
+        if enough or count > MUTANT_COUNT_MAX:
+            expect(truth["count"] > 0 or about["verdict"] == "kept", "it never came to its site")
+            check_mutant(report, truth)
+            return truth
+        count *= 2
+
+
+def one(what, judgement, *arguments, **options):
+    """1 if it was wrong, None if it could not be judged."""
+    try:
+        judgement(*arguments, **options)
+        return 0
+    except Wrong as wrong:
+        print(f"FAIL: {what}: {wrong}", flush=True)
+        return 1
+    except Skip as why:
+        print(f"{what}: skipped: {why}", flush=True)
+        one.skipped = str(why)
+        return None
+
+
+def judge_mutants(number, seed, kind, live_every):
+    chosen, known = random.Random(seed), sites()
+    names = sorted(name for name in known if kind in (None, known[name]["kind"]))
+    # Every site as often as every other, in an order of the seed's.
+    order = []
+    while len(order) < number:
+        order += chosen.sample(names, len(names))
+    wrong = judged = 0
+    unavailable = set()
+    for i, name in enumerate(order[:number]):
+        if known[name]["kind"] in unavailable:
+            continue
+        mutant_seed, live = chosen.randrange(1, 1 << 31), live_every and i % live_every == 0
+        result = one(f"{name} --seed={mutant_seed}{' live' if live else ''}", judge_mutant, name,
+                     known[name], 12, mutant_seed, live=live)
+        if result is None:
+            unavailable.add(known[name]["kind"])
+        else:
+            judged += 1
+            wrong += result
+    print(f"{judged - wrong} of {judged} mutants have exactly their finding", flush=True)
+    return wrong
+
+
+# What each scenario is: how many ends, and the rate of the leak, if it is one.
+SCENARIOS = {
+    "leak-seldom": (400, 0.2, "take_maintenance_eventfd"),
+    "leak-once": (400, 1, "take_maintenance_eventfd"),
+    "leak-often": (400, 7, "take_maintenance_eventfd"),
+    "leak-by-chance": (600, 0.2, "take_maintenance_eventfd"),
+    "leak-mapping": (400, 1, "take_maintenance_mapping"),
+    "cache": (2000, 0, ""),
+    "pool": (1000, 0, ""),
+    "heap": (1050, 0, ""),
+    "daily-log": (2000, 0, ""),
+    "daily-log-kept": (2000, 0, ""),
+    "thread-pool": (400, 0, ""),
+    "ramp-up": (500, 0, ""),
+    "ramp-up-and-down": (500, 0, ""),
+}
+
+
+def judge_growth(scenario, ends):
+    count, rate, function = SCENARIOS[scenario]
+    report, _ = run(["--kind=growth", f"--scenario={scenario}", f"--count={count}",
+                     f"--order={ends}"], truth=False)
+    findings, totals = report["findings"], report["totals"]
+    if ends != "mark":
+        expect(totals["owners_ended"] == count, f"owners_ended is {totals['owners_ended']}")
+    if rate == 0:
+        expect(not findings, "findings: " + listed(findings))
+        return
+    expect(len(findings) == 1, f"{len(findings)} findings, not 1: " + listed(findings))
+    found = findings[0]
+    expect(found["verdict"] == "growing", "not growing: " + short(found))
+    expect(found["stack"][0]["function"] == function, f"not from {function}: " + short(found))
+    expect(abs(found["rate"] - rate) <= RATE_TOLERANCE * rate, f"a rate of {found['rate']}")
+    expect(abs(found["count"] - rate * count) <= RATE_TOLERANCE * rate * count,
+           f"a count of {found['count']}")
+
+
+def judge_growths(only, ends):
+    wrong = 0
+    for scenario in SCENARIOS if only is None else [only]:
+        for end in ("child", "api", "mark") if ends is None else [ends]:
+            if scenario.startswith("ramp") and end != "child":
+                continue # its sandboxes are children, all of them
+            wrong += one(f"growth {scenario} --order={end}", judge_growth, scenario, end) or 0
+    return wrong
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("what", choices=["correct", "mutant", "mutants", "growth"])
+    parser.add_argument("--kind", choices=KINDS)
+    parser.add_argument("--count", type=int, default=12)
+    parser.add_argument("--number", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--site")
+    parser.add_argument("--scenario", choices=SCENARIOS)
+    parser.add_argument("--ends", choices=["child", "api", "mark"])
+    parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--live", action="store_true")
+    parser.add_argument("--live-every", type=int, default=0)
+    given = parser.parse_args()
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    one.skipped = None
+    if given.what == "correct":
+        what = f"{given.kind} --count={given.count} --seed={given.seed}" + \
+            (" --keep" if given.keep else "") + (" live" if given.live else "")
+        wrong = one(what, judge_correct, given.kind, given.count, given.seed, given.keep,
+                    given.live)
+        if wrong == 0:
+            print(f"silent: {what}")
+    elif given.what == "mutant":
+        wrong = one(f"{given.site} --seed={given.seed}", judge_mutant, given.site,
+                    sites()[given.site], given.count, given.seed, given.live)
+    elif given.what == "mutants":
+        wrong = judge_mutants(given.number, given.seed, given.kind, given.live_every)
+    else:
+        wrong = judge_growths(given.scenario, given.ends)
+    if not jsonschema:
+        print("python3-jsonschema is not installed: the reports were not validated")
+    if wrong:
+        sys.exit(1)
+    if one.skipped is not None:
+        print("skip: " + one.skipped)
+        sys.exit(SKIPPED)
+
+
+main()
