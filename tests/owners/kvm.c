@@ -332,7 +332,8 @@ static void take_memory(struct sandbox *sandbox, struct box *box, void *early)
     if (draw_for(sandbox, site_kvm_arena, 4)) {
         /* Slots inside one mapping, with holes between and two side by side. */
         char *start = map_arena();
-        hold_mapping(sandbox, site_kvm_arena, start, 4 * MEMORY);
+        struct held *arena = hold_mapping(sandbox, site_kvm_arena, start, 4 * MEMORY);
+        arena->unbound = 4 * MEMORY - 2 * MEMORY - PAGE;
         bind_memory(box, vm, start + PAGE, MEMORY);
         bind_memory(box, vm, start + PAGE + MEMORY, PAGE);
         bind_memory(box, vm, start + 3 * MEMORY, MEMORY);

@@ -241,7 +241,7 @@ bool release(struct sandbox *sandbox, const struct held *thing)
     enum { WAYS = 8 };
     struct sandbox nobody = {.random = run.seed + (uint64_t)thing->fd};
     uint32_t way = draw(sandbox ? sandbox : &nobody, WAYS);
-    if (mutant_skips(sandbox, thing->site, thing->bytes)) {
+    if (mutant_skips(sandbox, thing->site, thing->bytes - thing->unbound)) {
         return false;
     }
     int result = 0;

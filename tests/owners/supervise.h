@@ -42,6 +42,7 @@ struct held {
     int fd;
     void *start; /* of a mapping; or the stream or listing */
     size_t bytes;
+    size_t unbound; /* bytes of these that no slot binds, and nobody is accused of */
 };
 
 /* Everything a kind needs to know of one sandbox; unused members cost nothing that matters here. */
