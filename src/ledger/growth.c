@@ -25,6 +25,9 @@ static void join_pairs(struct ledger_growth *growth)
         uint32_t low = UINT32_MAX;
         uint32_t owners = 0;
         for (unsigned j = 2 * i; j < 2 * i + 2 && j < LEDGER_GROWTH_INTERVALS; j++) {
+            if (j * growth->stride >= growth->noted - growth->first) {
+                break; /* nothing is noted there yet */
+            }
             low = growth->interval[j].low < low ? growth->interval[j].low : low;
             owners = growth->interval[j].owners > owners ? growth->interval[j].owners : owners;
         }
