@@ -24,7 +24,9 @@ static int no_such_call(void)
 #define BLOCKS(type, name, params, args)                                                           \
     EXPORT type name params                                                                        \
     {                                                                                              \
-        sandbox_blocks(&shim_thread.sandbox);                                                      \
+        if (!FAULT(scope_stays)) {                                                                 \
+            sandbox_blocks(&shim_thread.sandbox);                                                  \
+        }                                                                                          \
         if (unlikely(REAL(name) == NULL)) {                                                        \
             return (type)no_such_call();                                                           \
         }                                                                                          \

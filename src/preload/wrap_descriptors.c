@@ -331,7 +331,7 @@ static int pipe_partner(int fd)
 int shim_close(const struct unwind_start *here, bool raw, int fd)
 {
     int other = -1; /* the close that follows a fork may leave a pipe to the child */
-    if (unlikely(shim_thread.sandbox.last_child != 0) && shim_watching()) {
+    if (unlikely(shim_thread.sandbox.last_child != 0) && shim_watching() && !FAULT(pipe_untied)) {
         other = pipe_partner(fd);
     }
     struct shim_release release = {.watching = false};

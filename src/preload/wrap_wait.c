@@ -37,7 +37,8 @@ static void reaped(const struct unwind_start *here, pid_t pid)
 static void gone(const struct unwind_start *here, const struct waiting *waiting, pid_t pid,
                  int options)
 {
-    if ((options & __WNOTHREAD) || (options & (__WCLONE | __WALL)) == __WCLONE) {
+    bool of_some = (options & __WNOTHREAD) || (options & (__WCLONE | __WALL)) == __WCLONE;
+    if (of_some && !FAULT(echild_ends_all)) {
         return;
     }
     struct sandbox_event event = shim_sandbox_event(here);
@@ -50,7 +51,7 @@ static pid_t waited(const struct unwind_start *here, const struct waiting *waiti
     if (!waiting->watching) {
         return result;
     }
-    if (result > 0 && (WIFEXITED(status) || WIFSIGNALED(status))) {
+    if (result > 0 && (WIFEXITED(status) || WIFSIGNALED(status) || FAULT(stop_ends))) {
         reaped(here, result);
     } else if (result < 0 && errno == ECHILD && (asked > 0 || asked == -1)) {
         gone(here, waiting, asked > 0 ? asked : 0, options);
