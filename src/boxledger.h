@@ -101,7 +101,8 @@ static inline int boxledger_assign_fd(boxledger_owner owner, int fd)
 /* The same for [start, start + bytes), rounded outward to pages: all of it must be recorded as
  * mapped, and a mapping that it covers in part is split. ESRCH, EINVAL: as for enter, or an empty
  * range; ENOMEM: not all of it is mapped as far as the ledger knows; EAGAIN: the ledger was being
- * changed at that moment (in a handler above such a change), nothing was done. */
+ * changed at that moment (in a handler above such a change, or by a thread that does not run),
+ * nothing was done. */
 static inline int boxledger_assign_range(boxledger_owner owner, const void *start, size_t bytes)
 {
     return BOXLEDGER_ASK(boxledger_shim_assign_range, (owner, start, bytes), -1);
@@ -123,7 +124,7 @@ static inline int boxledger_mark(void)
 
 /* How much ended sandboxes have left behind right now, settled and confirmed by the kernel as far
  * as that can be asked from within. Repeatable, prints nothing, never exits. Returns 1 if anything
- * is left behind, 0 if nothing. */
+ * is left behind, 0 if nothing. EAGAIN: another thread is asking. */
 static inline int boxledger_check(struct boxledger_usage *left)
 {
     left->size = sizeof(*left);

@@ -127,6 +127,9 @@ enum ledger_fd_kind {
 /* Only descriptors, in the place of what only mappings have. */
 #define LEDGER_ANCHOR 0x10u /* its owner lives as long as it, or another anchor, is open */
 #define LEDGER_GIVEN 0x20u  /* injected into its owner's process by SECCOMP_IOCTL_NOTIF_ADDFD */
+#define LEDGER_PASSED                                                                              \
+    0x100u                  /* tied, and a later child was made with it: once may be its purpose   \
+                             */
 #define LEDGER_TIED 0x40u   /* its owner may have to do with it: for "growing" and "inheritable" */
 #define LEDGER_SCOPED 0x80u /* its owner's because it was taken while answering it, no more */
 
@@ -161,7 +164,7 @@ struct ledger_mapping {
                                4 KiB pages of a segment that was attached */
 };
 
-#define LEDGER_UNBOUND_SHIFT 24u /* 17 ms a unit */
+#define LEDGER_UNBOUND_SHIFT 20u /* 1 ms a unit */
 
 struct ledger_stack {
     uint32_t state; /* LEDGER_LIVE once complete */

@@ -394,6 +394,10 @@ void ledger_map_submit(struct ledger *ledger, struct ledger_actor *actor,
 int ledger_map_assign(struct ledger *ledger, struct ledger_actor *actor,
                       const struct ledger_map_event *event);
 
+/* What was queued is applied when this returns, unless another update is under way that does not
+ * end soon. */
+void ledger_map_catch_up(struct ledger *ledger, struct ledger_actor *actor);
+
 /* Nodes for some more records, if the lock is free: see ledger_make_ahead. */
 void ledger_map_make_ahead(struct ledger *ledger, struct ledger_actor *actor);
 

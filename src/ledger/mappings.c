@@ -19,7 +19,7 @@
 /* Kept apart, so that an update takes no more of a small stack than its own kind needs. */
 #define APART __attribute__((noinline))
 
-#define ASSIGN_TRIES 20000u
+#define SOON_TRIES 20000u
 #define FULL_TRIES 4000u /* 0.2 s, once */
 
 static struct ledger_mapping *mapping_at(const struct ledger *ledger, uint32_t record)
@@ -1100,6 +1100,36 @@ static bool all_recorded(struct ledger *ledger, uint64_t start, uint64_t end)
     return true;
 }
 
+/* Another thread's update takes less than a microsecond, unless that thread is put aside in the
+ * middle of it: then it is given some time. One that was stopped for good is not waited for. */
+static bool lock_soon(struct ledger *ledger, struct ledger_actor *actor)
+{
+    for (unsigned tries = 0; tries < SOON_TRIES; tries++) {
+        if (try_lock(ledger, actor)) {
+            return true;
+        }
+        if (tries > SOON_TRIES - FULL_TRIES && !may_try_again(ledger, actor, 0)) {
+            return false;
+        }
+    }
+    return false;
+}
+
+void ledger_map_catch_up(struct ledger *ledger, struct ledger_actor *actor)
+{
+    volatile uint64_t canary = LEDGER_CANARY(&canary);
+    if (actor->locked) {
+        return;
+    }
+    ledger_set_mark(&actor->locked, &canary);
+    if (lock_soon(ledger, actor)) {
+        drain(ledger, actor);
+        unlock(ledger);
+    }
+    ledger_set_mark(&actor->locked, NULL);
+    drain_rest(ledger, actor, &canary);
+}
+
 int ledger_map_assign(struct ledger *ledger, struct ledger_actor *actor,
                       const struct ledger_map_event *event)
 {
@@ -1109,12 +1139,7 @@ int ledger_map_assign(struct ledger *ledger, struct ledger_actor *actor,
         return result;
     }
     ledger_set_mark(&actor->locked, &canary);
-    /* Another thread's update takes less than a microsecond. One that was stopped in the middle of
-     * it is not waited for. */
-    for (unsigned tries = 0; tries < ASSIGN_TRIES && result == EAGAIN; tries++) {
-        if (!try_lock(ledger, actor)) {
-            continue;
-        }
+    if (lock_soon(ledger, actor)) {
         drain(ledger, actor);
         result = all_recorded(ledger, event->start, event->end) ? 0 : ENOMEM;
         if (result == 0) {

@@ -86,6 +86,7 @@ EXPORT int boxledger_shim_usage(boxledger_owner owner, struct boxledger_usage *u
     if (!shim_watching()) {
         return result_of(ENOSYS);
     }
+    ledger_map_catch_up(&shim.ledger, shim_actor());
     const struct ledger_owner *record = api_owner(&shim.ledger, owner);
     if (!record) {
         return result_of(ESRCH);

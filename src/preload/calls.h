@@ -31,7 +31,8 @@ static inline int shim_took_for(const struct unwind_start *here, int fd, enum le
 /* Whose a path under /proc is; 0: no live child's. After a call that has read the path. */
 static inline uint32_t shim_path_owner(const char *path)
 {
-    if (likely(shim.sandbox.children == 0) || path[0] != '/' || path[1] != 'p') {
+    if (likely(shim.sandbox.children == 0) || FAULT(proc_nobodys) || path[0] != '/' ||
+        path[1] != 'p') {
         return 0;
     }
     return child_of_path(&shim.sandbox, path);
@@ -75,6 +76,8 @@ void shim_ioctl_done(const struct unwind_start *here, int fd, unsigned long requ
 
 /* Before a seccomp filter goes on in this thread, or in all. */
 void shim_before_filter(bool all_threads);
+/* After that: whether it is on. */
+void shim_after_filter(bool all_threads, bool is_on);
 
 /* After clone and clone3, in the parent: `pid`, or what failed. `pidfd` counts with CLONE_PIDFD. */
 void shim_child_cloned(const struct unwind_start *here, pid_t pid, uint32_t ticket, uint64_t flags,

@@ -31,7 +31,8 @@ static void know_thread(void)
     struct ledger_actor *actor = &shim_thread.actor;
     uintptr_t thread = (uintptr_t)__builtin_thread_pointer();
     uintptr_t sp = (uintptr_t)__builtin_frame_address(0);
-    actor->may_grow = !shim.filter_seen || FAULT(grows_anyway);
+    shim_thread.was_free = !shim.filter_seen || FAULT(grows_anyway);
+    actor->may_grow = shim_thread.was_free;
     if (shim.tid_offset != 0) {
         actor->tid = *(uint32_t *)(thread + (uintptr_t)(intptr_t)shim.tid_offset);
     } else if (actor->may_grow) {
@@ -303,14 +304,15 @@ static void refused_close(int fd, const struct shim_release *release)
     }
 }
 
-/* One sandbox's scope closed what is another's that lives on. What is another's by its scope alone
- * may as well be anybody's. */
+/* One sandbox's scope closed what is another's that lives on. Only where the supervisor says whose
+ * scope it is: a notification may be answered late, and the thread that received it does other
+ * things meanwhile. What is another's by its scope alone may as well be anybody's. */
 static void foreign_close(int fd, const struct shim_release *release)
 {
     struct sandbox_scope scope = sandbox_scope(&shim.sandbox, &shim_thread.sandbox);
     uint32_t owner = ledger_owner_outermost(&shim.ledger, release->flight.owner);
     const uint16_t weak = LEDGER_SCOPED | LEDGER_TIED | LEDGER_SHARED;
-    if (scope.owner == 0 || (release->flight.flags & weak) ||
+    if (!scope.is_explicit || (release->flight.flags & weak) ||
         ledger_owner_outermost(&shim.ledger, scope.owner) == owner ||
         !ledger_owner_lives(&shim.ledger, owner)) {
         return;

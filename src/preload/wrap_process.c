@@ -17,8 +17,9 @@
 
 /* --- children --- */
 
-#define INHERITABLE_FDS 65536u /* numbers looked at when a child is made: so much a fork may cost  \
-                                */
+#define INHERITABLE_FDS                                                                            \
+    65536u /* numbers looked at when a child is made: so much a fork may cost                      \
+            */
 
 uint32_t shim_child_ticket(void)
 {
@@ -32,28 +33,44 @@ uint32_t shim_child_ticket(void)
 /* Whether the child's next image gets this descriptor, and it is another sandbox's. What was
  * inherited before us, and what is the supervisor's, is meant to be there as far as we know; so is
  * what nothing but a notification's scope calls a sandbox's: it may be kept for many. */
-static bool leaks_into(const struct ledger_fd *record, uint32_t sandbox)
+static bool leaks_into(struct ledger_fd *record, uint32_t sandbox)
 {
     uint32_t owner = __atomic_load_n(&record->owner, __ATOMIC_RELAXED);
     bool scope_alone = (record->flags & (LEDGER_SCOPED | LEDGER_GIVEN)) == LEDGER_SCOPED;
-    return owner != 0 && !scope_alone && !(record->flags & (LEDGER_CLOEXEC | LEDGER_INHERITED)) &&
-           ledger_owner_outermost(&shim.ledger, owner) != sandbox;
+    const uint16_t spared = LEDGER_CLOEXEC | LEDGER_INHERITED | LEDGER_ADOPTED; /* not known */
+    if (owner == 0 || scope_alone || (record->flags & spared) ||
+        ledger_owner_outermost(&shim.ledger, owner) == sandbox) {
+        return false;
+    }
+    /* The pipe between two children of a pipeline is the second one's by purpose. What is still
+     * open when a third is made was forgotten. */
+    return !(record->flags & LEDGER_TIED) ||
+           (__atomic_fetch_or(&record->flags, LEDGER_PASSED, __ATOMIC_RELAXED) & LEDGER_PASSED);
 }
 
 static void note_inheritable(const struct unwind_start *here, uint32_t child)
 {
-    const struct ledger_header *header = shim.ledger.header;
     uint32_t sandbox = ledger_owner_outermost(&shim.ledger, child);
-    uint64_t used = __atomic_load_n(&header->used[LEDGER_FDS], __ATOMIC_ACQUIRE);
+    uint64_t used = __atomic_load_n(&shim.ledger.header->used[LEDGER_FDS], __ATOMIC_ACQUIRE);
+    uint32_t limit = used < INHERITABLE_FDS ? (uint32_t)used : INHERITABLE_FDS;
     uint32_t stack = 0;
-    for (int fd = 0; (uint64_t)fd < used && (unsigned)fd < INHERITABLE_FDS; fd++) {
-        const struct ledger_fd *record = ledger_fd_record(&shim.ledger, fd);
-        if (likely(!record || !leaks_into(record, sandbox))) {
+    struct ledger_fd *record = NULL;
+    for (uint32_t fd = 0; fd < limit; fd++, record++) {
+        /* Records lie in a row, but for the step from the base to the first chunk. */
+        if (unlikely(fd == 0 || fd == LEDGER_FDS_IN_BASE)) {
+            record = ledger_at(&shim.ledger, LEDGER_FDS, fd);
+            if (!record) {
+                return;
+            }
+        }
+        /* Most are the supervisor's own: one look. What it held before is still written there. */
+        if (likely(__atomic_load_n(&record->owner, __ATOMIC_RELAXED) == 0) ||
+            !ledger_fd_record(&shim.ledger, (int)fd) || !leaks_into(record, sandbox)) {
             continue;
         }
         stack = stack ? stack : shim_stack(here);
         ledger_note_owners(&shim.ledger, shim_actor(), LEDGER_EVENT_INHERITABLE, record->stack,
-                           stack, (uint64_t)fd, record->owner, child, shim_now());
+                           stack, fd, record->owner, child, shim_now());
     }
 }
 
@@ -66,13 +83,13 @@ static bool others_own(void)
 /* The child's owner; 0: it is none that is known. */
 static uint32_t child_made(const struct unwind_start *here, pid_t pid, uint32_t ticket, int signal)
 {
-    if (pid <= 0 || !shim_watching_process()) {
+    if (pid <= 0 || !shim_watching_process() || FAULT(child_unseen)) {
         return 0;
     }
     struct sandbox_event event = shim_sandbox_event(here);
     uint32_t child =
         child_begins(&event, pid, ticket, signal == SIGCHLD ? 0 : SANDBOX_CHILD_NO_SIGCHLD);
-    if (child != 0 && !shim_thread.detached && others_own()) {
+    if (child != 0 && !shim_thread.detached && others_own() && !FAULT(inheritable_unseen)) {
         note_inheritable(here, child);
     }
     return child;
@@ -221,11 +238,27 @@ void shim_before_filter(bool all_threads)
     }
     struct ledger_actor *actor = shim_actor();
     ledger_make_ahead(&shim.ledger, actor);
-    shim.filter_seen = 1;
-    actor->may_grow = false;
+    __atomic_add_fetch(&shim.filter_seen, 1, __ATOMIC_RELAXED);
     if (all_threads) {
-        shim.filter_all = 1;
+        __atomic_add_fetch(&shim.filter_all, 1, __ATOMIC_RELAXED);
     }
+    shim_thread.filters++;
+    actor->may_grow = false;
+}
+
+/* A program that looks what the kernel can do asks for a filter at a bad address. */
+void shim_after_filter(bool all_threads, bool is_on)
+{
+    if (is_on || !shim_watching_memory() || FAULT(grows_anyway)) {
+        return;
+    }
+    struct ledger_actor *actor = shim_actor();
+    if (all_threads) {
+        __atomic_sub_fetch(&shim.filter_all, 1, __ATOMIC_RELAXED);
+    }
+    shim_thread.filters--;
+    bool none_elsewhere = __atomic_sub_fetch(&shim.filter_seen, 1, __ATOMIC_RELAXED) == 0;
+    actor->may_grow = shim_thread.filters == 0 && (shim_thread.was_free || none_elsewhere);
 }
 
 /* prctl.2 */
@@ -241,8 +274,12 @@ EXPORT int prctl(int option, ...)
     if (option == PR_SET_SECCOMP) {
         shim_before_filter(false);
     }
-    return PERFORM(false, int, prctl, (option, a, b, c, d),
-                   raw_syscall5(SYS_prctl, option, a, b, c, d));
+    int result = PERFORM(false, int, prctl, (option, a, b, c, d),
+                         raw_syscall5(SYS_prctl, option, a, b, c, d));
+    if (option == PR_SET_SECCOMP) {
+        shim_after_filter(false, result == 0);
+    }
+    return result;
 }
 
 /* sigaltstack.2: two stack pointers can only be compared on one stack. */

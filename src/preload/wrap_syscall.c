@@ -181,13 +181,31 @@ static long ioctl_made(const struct unwind_start *here, const long *a)
     return result;
 }
 
+static long prctl_made(const long *a)
+{
+    bool sets = a[1] == PR_SET_SECCOMP;
+    if (sets) {
+        shim_before_filter(false);
+    }
+    long result = made(a);
+    if (sets) {
+        shim_after_filter(false, result == 0);
+    }
+    return result;
+}
+
 static long seccomp_made(const struct unwind_start *here, const long *a)
 {
     enum { SET_STRICT = 0, SET_FILTER = 1, TSYNC = 1, NEW_LISTENER = 8 }; /* linux/seccomp.h */
-    if (a[1] == SET_STRICT || a[1] == SET_FILTER) {
-        shim_before_filter((a[2] & TSYNC) != 0);
+    bool sets = a[1] == SET_STRICT || a[1] == SET_FILTER;
+    bool all_threads = (a[2] & TSYNC) != 0;
+    if (sets) {
+        shim_before_filter(all_threads);
     }
     long result = made(a);
+    if (sets) { /* with TSYNC, a thread that stood in the way is the result: seccomp.2 */
+        shim_after_filter(all_threads, result >= 0);
+    }
     if (a[1] == SET_FILTER && (a[2] & NEW_LISTENER)) {
         shim_took(here, (int)result, LEDGER_FD_SECCOMP, true);
     }
@@ -300,10 +318,7 @@ static __attribute__((noinline)) long dispatch(const struct unwind_start *here, 
     case SYS_seccomp:
         return seccomp_made(here, a);
     case SYS_prctl:
-        if (a[1] == PR_SET_SECCOMP) {
-            shim_before_filter(false);
-        }
-        return made(a);
+        return prctl_made(a);
     case SYS_ioctl:
         return ioctl_made(here, a);
     case SYS_mmap:
