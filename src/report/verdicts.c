@@ -103,6 +103,12 @@ static const struct owners_item *owner_of_mapping(const struct judge *judge,
     return bound ? bound : owner;
 }
 
+/* As `flight` has it: modulo 2^32, which is 52 days. */
+static uint32_t unbound_units(uint64_t ns)
+{
+    return (uint32_t)(ns >> LEDGER_UNBOUND_SHIFT);
+}
+
 /* Bound once, unbound, and never rebound: the sandbox lives on without it. */
 static bool is_unbound_for_good(const struct judge *judge, const struct ledger_mapping *mapping)
 {
@@ -115,8 +121,8 @@ static bool is_unbound_for_good(const struct judge *judge, const struct ledger_m
     bound = &judge->owners->items[mapping->bound_owner];
     if (!bound->record || bound->ended)
         return false;
-    return judge->terms->at_exit ||
-           by_time(judge, (uint64_t)mapping->flight << LEDGER_UNBOUND_SHIFT);
+    return judge->terms->at_exit || unbound_units(judge->terms->now_ns) - mapping->flight >=
+                                        unbound_units(judge->terms->settle_ns);
 }
 
 static void judge_mapping(const struct judge *judge, struct verdicts_case *the)
@@ -131,7 +137,7 @@ static void judge_mapping(const struct judge *judge, struct verdicts_case *the)
         return;
     the->unbound_by = mapping->unbound_stack;
     if (!owner->ended)
-        the->leaked = is_unbound_for_good(judge, mapping);
+        the->leaked = is_unbound_for_good(judge, mapping); /* if that repeats: see below */
     else if (!has_settled(judge, owner))
         return;
     else if (owner->record->kind == LEDGER_OWNER_SECCOMP && mapping->bound_owner == 0)
@@ -193,16 +199,83 @@ static void judge_together(struct verdicts_case *cases, size_t count)
     arena_free(&arena);
 }
 
+/* --- slots that come and go --------------------------------------------------------------------
+ *
+ * A machine keeps memory whose slot is gone: a device's ROM, which the next reset maps again. What
+ * a sandbox takes anew, though what it took at the same place before lies there unbound, it has
+ * forgotten. */
+
+struct unbound_key {
+    uint32_t code, owner;
+};
+
+struct unbound {
+    struct unbound_key key;
+    uint32_t first_unbound, last_taken; /* in units, from the first unbinding on */
+    bool any_unbound;
+    UT_hash_handle hh;
+};
+
+static struct unbound *find_unbound(struct unbound **all, struct arena *memory,
+                                    const struct verdicts_case *the)
+{
+    struct unbound_key key = {the->code, the->owner};
+    struct unbound *found;
+
+    HASH_FIND(hh, *all, &key, sizeof key, found);
+    if (!found && memory) {
+        found = arena_alloc(memory, sizeof *found);
+        found->key = key;
+        HASH_ADD(hh, *all, key, sizeof key, found);
+    }
+    return found;
+}
+
+static void spare_slots_that_return(struct verdicts_case *cases, size_t count,
+                                    const struct owners *owners)
+{
+    struct unbound *all = NULL, *unbound, *next;
+    struct arena memory = {0};
+
+    for (size_t i = 0; i < count; i++) {
+        const struct ledger_mapping *mapping = cases[i].held->mapping;
+
+        if (!mapping || cases[i].owner == 0 || owners->items[cases[i].owner].ended)
+            continue;
+        unbound = find_unbound(&all, &memory, &cases[i]);
+        if (cases[i].leaked &&
+            (!unbound->any_unbound || (int32_t)(mapping->flight - unbound->first_unbound) < 0)) {
+            unbound->first_unbound = mapping->flight;
+            unbound->any_unbound = true;
+        }
+        if (unbound->last_taken == 0 ||
+            (int32_t)(unbound_units(mapping->since_ns) - unbound->last_taken) > 0)
+            unbound->last_taken = unbound_units(mapping->since_ns);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (!cases[i].held->mapping || !cases[i].leaked || cases[i].owner == 0 ||
+            owners->items[cases[i].owner].ended)
+            continue;
+        unbound = find_unbound(&all, NULL, &cases[i]);
+        cases[i].leaked = (int32_t)(unbound->last_taken - unbound->first_unbound) > 0;
+    }
+    HASH_ITER (hh, all, unbound, next)
+        HASH_DEL(all, unbound);
+    arena_free(&memory);
+}
+
 /* --- slices of an arena -----------------------------------------------------------------------
  *
  * One mapping that is handed out in slices to one sandbox after the other is a pool, also before
  * the first slice went to a second sandbox: two owners have had parts of it, and parts are left
- * that nobody has had. (Guard pages around one sandbox's memory are left over, too: one owner.) */
+ * that nobody has had. (Guard pages around one sandbox's memory are left over, too: one owner.)
+ * And a part whose slot went is no loss while another slot maps another part: a machine's firmware
+ * rearranges its memory, and the hole below 1 MiB comes and goes. */
 
 struct arena_of_slices {
     uint64_t ticket; /* of the call that mapped it */
     uint32_t owner;  /* of its first slice */
-    bool shared, left_over;
+    bool shared, left_over, bound;
     UT_hash_handle hh;
 };
 
@@ -234,6 +307,7 @@ static void spare_pools(struct verdicts_case *cases, size_t count)
         if (!is_slice(&cases[i]))
             continue;
         arena = find_arena(&all, &memory, cases[i].held->mapping->ticket);
+        arena->bound = arena->bound || (cases[i].held->mapping->flags & LEDGER_BINDINGS);
         if (cases[i].held->mapping->bound_owner == 0)
             arena->left_over = true;
         else if (arena->owner == 0)
@@ -245,9 +319,9 @@ static void spare_pools(struct verdicts_case *cases, size_t count)
         if (!is_slice(&cases[i]) || cases[i].held->mapping->bound_owner == 0)
             continue;
         arena = find_arena(&all, NULL, cases[i].held->mapping->ticket);
-        if (arena->shared && arena->left_over) {
+        if ((arena->shared && arena->left_over) || arena->bound) {
             cases[i].leaked = false;
-            cases[i].loose = true;
+            cases[i].loose = arena->shared;
         }
     }
     HASH_ITER (hh, all, arena, next)
@@ -271,4 +345,5 @@ void verdicts_judge(struct verdicts_case *cases, size_t count, const struct read
     }
     judge_together(cases, count);
     spare_pools(cases, count);
+    spare_slots_that_return(cases, count, owners);
 }

@@ -450,6 +450,9 @@ static void what_a_living_sandbox_unbound_for_good_was_left_behind(void **state)
         mapping = scene_mapping(&scene, 0, vm, cases[i].bindings | cases[i].flags);
         mapping->unbound_stack = cases[i].unbound ? scene.other_stack : 0;
         mapping->flight = (uint32_t)((scene.now_ns - cases[i].ago_ns) >> LEDGER_UNBOUND_SHIFT);
+        /* Another was taken since, at the same place: so the first was forgotten. */
+        mapping = scene_mapping(&scene, 0, vm, LEDGER_BINDING);
+        mapping->since_ns = scene.now_ns;
         scene_report(&scene, cases[i].moment);
         assert_leaked(&scene, cases[i].leaked, cases[i].leaked);
         if (cases[i].leaked) {
@@ -459,6 +462,34 @@ static void what_a_living_sandbox_unbound_for_good_was_left_behind(void **state)
             assert_int_equal(finding->unbound_by->frames[0].offset, 0x1ff);
             assert_int_equal(finding->released_count, 0);
         }
+        scene_end(&scene);
+    }
+}
+
+static void memory_whose_slot_may_return_is_held(void **state)
+{
+    (void)state;
+    for (unsigned slices = 0; slices < 2; slices++) {
+        struct scene scene;
+        struct ledger_mapping *mapping;
+        uint32_t vm;
+
+        scene_begin(&scene);
+        vm = writer_owner(&scene.writer, LEDGER_OWNER_KVM, LEDGER_LIVE);
+        /* A device's ROM, taken with all others before the first slot went. */
+        for (unsigned i = 0; i < 3; i++) {
+            mapping = scene_mapping(&scene, 0, vm, slices ? LEDGER_SPLIT : 0);
+            mapping->since_ns = scene.now_ns - 10 * SETTLE_NS + (slices ? i * SETTLE_NS : 0);
+            mapping->unbound_stack = scene.other_stack;
+            mapping->flight = (uint32_t)((scene.now_ns - 9 * SETTLE_NS) >> LEDGER_UNBOUND_SHIFT);
+            mapping->ticket = slices ? 77 : mapping->ticket;
+        }
+        if (slices) { /* of one machine's memory: another part is still in use */
+            mapping = scene_mapping(&scene, 0, vm, LEDGER_SPLIT | LEDGER_BINDING);
+            mapping->ticket = 77;
+        }
+        scene_report(&scene, AT_EXIT);
+        assert_leaked(&scene, 0, 0);
         scene_end(&scene);
     }
 }
@@ -582,6 +613,7 @@ int main(void)
         cmocka_unit_test(a_witness_has_the_same_name),
         cmocka_unit_test(memory_taken_while_answering_needs_a_second_sandbox),
         cmocka_unit_test(what_a_living_sandbox_unbound_for_good_was_left_behind),
+        cmocka_unit_test(memory_whose_slot_may_return_is_held),
         cmocka_unit_test(a_vms_end_within_a_longer_sandbox_is_no_unbinding),
         cmocka_unit_test(a_child_that_is_gone_unreaped_has_ended),
         cmocka_unit_test(a_killed_processes_last_sandbox_had_no_time),
