@@ -117,6 +117,11 @@ struct watched {
     uint64_t start_ns;      /* of a followed process: for their order */
     bool ended;
     struct kernel_view view;
+    uint32_t census_epoch; /* header.epoch at the last census */
+    uint64_t next_census_ns;
+    uint64_t events_seen; /* that were looked at for limits nearly reached */
+    bool warned[2];       /* by enum report_resource: once is enough */
+    pid_t warning;        /* the process that writes it; 0: none */
 };
 struct watch {
     struct watched **items;
@@ -142,6 +147,15 @@ void watch_end(struct watched *watched, int wait_status);
 /* Looks once more at what still runs, and lets go of all: nobody waits for us any more. */
 void watch_finish(struct watch *watch);
 void watch_free(struct watch *watch);
+
+/* --- warn.c --- */
+
+/* Says on stderr, once for each of them, that the process has nearly reached a limit, and what
+ * holds most. It is another process of ours that looks it up and writes it: names may take time,
+ * and an exit must not wait for that. */
+void warn_about_limits(struct watched *watched);
+/* Waits for it. */
+void warn_finish(struct watched *watched);
 
 /* --- the subcommands --- */
 

@@ -23,6 +23,7 @@
 #include <time.h>
 
 #include "cli/cli.h"
+#include "report/census.h"
 
 #ifndef SYS_futex_waitv
 #define SYS_futex_waitv 449 /* Linux 5.16; the same on all architectures */
@@ -40,6 +41,9 @@
  * more rarely while none do. A process that is killed loses the names of so short a time. */
 #define SAMPLE_SOON_NS 5000000u
 #define SAMPLE_LATE_NS 100000000u
+/* A census of what the ledger never saw: after so many ends, and not more often. */
+#define CENSUS_EPOCHS 16u
+#define CENSUS_NS 100000000u
 #define NS 1000000000u
 
 static uint64_t now_ns(clockid_t clock)
@@ -378,6 +382,23 @@ static void serve_directory(struct watch *watch)
     }
 }
 
+/* --- censuses
+ * -------------------------------------------------------------------------------------- */
+
+static void take_census(struct watched *watched, uint64_t now)
+{
+    uint32_t epoch;
+
+    if (now < watched->next_census_ns)
+        return;
+    epoch = read_field(watched->fd, epoch);
+    if (epoch - watched->census_epoch < CENSUS_EPOCHS)
+        return;
+    census_take(&watched->view, watched->pid, watched->fd);
+    watched->census_epoch = epoch;
+    watched->next_census_ns = now + CENSUS_NS;
+}
+
 /* --- the loop
  * -------------------------------------------------------------------------------------- */
 
@@ -402,8 +423,12 @@ void watch_serve(struct watch *watch)
             continue;
         if (watched->path)
             find_process(watched);
-        if (watched->pid && watched->state == LEDGER_PROCESS_RUNNING)
+        if (watched->pid && watched->state == LEDGER_PROCESS_RUNNING) {
             looked_up += kernel_sample_names(&watched->view, watched->pid, watched->fd);
+            kernel_sample_threads(&watched->view, watched->pid);
+            take_census(watched, now);
+            warn_about_limits(watched);
+        }
         if (watched->path && is_gone(watched))
             end_followed(watched);
     }
@@ -467,6 +492,7 @@ void watch_finish(struct watch *watch)
     for (size_t i = 0; i < watch->count; i++) {
         struct watched *watched = watch->items[i];
 
+        warn_finish(watched);
         if (watched->ended)
             continue;
         find_process(watched);

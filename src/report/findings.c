@@ -197,6 +197,15 @@ static void note_released_by(struct group *group, const struct reader *reader, u
     }
 }
 
+/* A child whose system calls nobody had to answer is one kind with those who did ask: it is the
+ * same supervisor's sandbox, and the same leak. */
+static uint32_t kind_in_groups(const struct owners_item *owner)
+{
+    if (!owner)
+        return 0;
+    return owner->record->kind == LEDGER_OWNER_SECCOMP ? LEDGER_OWNER_CHILD : owner->record->kind;
+}
+
 /* What one call mapped is one thing that one sandbox left behind, in however many parts its slots
  * or a partial unmap have cut it. */
 static bool is_first_part(struct groups *groups, const struct group *group,
@@ -228,7 +237,7 @@ static struct group *group_case(struct groups *groups, const struct verdicts_cas
     key.verdict = verdict;
     key.resource = held->resource;
     key.code = the->code;
-    key.owner_kind = owner ? owner->record->kind : 0;
+    key.owner_kind = kind_in_groups(owner);
     key.what = the->what;
     group = find_group(groups, &key);
     finding = &group->finding;
@@ -237,6 +246,8 @@ static struct group *group_case(struct groups *groups, const struct verdicts_cas
         finding->what = what;
         finding->owner_kind = owner ? names_of_owner(owner->record->kind) : "";
     }
+    if (owner && owner->record->kind == LEDGER_OWNER_SECCOMP)
+        finding->owner_kind = names_of_owner(LEDGER_OWNER_SECCOMP);
     if (verdict != REPORT_LEAKED || !held->mapping || is_first_part(groups, group, the))
         finding->count++;
     finding->bytes += held->bytes;
@@ -317,7 +328,7 @@ static void group_event(struct groups *groups, const struct ledger_event *event)
     key.verdict = kinds[event->kind].verdict;
     key.resource = kinds[event->kind].resource;
     key.code = codes_of_stack(&groups->codes, event->stack);
-    key.owner_kind = owner ? owner->record->kind : 0;
+    key.owner_kind = kind_in_groups(owner);
     key.what = id_of_text(groups, what);
     key.error = event->error;
     group = find_group(groups, &key);
@@ -343,15 +354,14 @@ static void group_event(struct groups *groups, const struct ledger_event *event)
 /* --- growing ------------------------------------------------------------------------------------
  */
 
-static void set_rate(const struct report *report, struct report_finding *finding,
-                     const struct growing *growing, double rate)
+static void set_rate(const struct groups *groups, struct report_finding *finding, double rate)
 {
+    const struct report *report = groups->report;
     bool fds = finding->resource == REPORT_FD;
     uint64_t limit = fds ? report->max_fds : report->max_map_count;
     uint64_t used = fds ? report->fds : report->vmas;
 
-    finding->rate = rate * growing->epochs_each;
-    finding->rate_unit = growing->unit;
+    finding->rate = rate * growing_unit(&groups->reader->header, &finding->rate_unit);
     finding->limit_in = REPORT_LIMIT_UNKNOWN;
     if (limit)
         finding->limit_in = used < limit ? (uint64_t)((double)(limit - used) / finding->rate) : 0;
@@ -379,9 +389,89 @@ static void group_growing(struct groups *groups, const struct verdicts_case *cas
             all->most_of_what = of_what->finding.count;
             all->finding.what = whats[i];
         }
-        set_rate(groups->report, &all->finding, &growing, growing.codes[one.code].growth.rate);
+        set_rate(groups, &all->finding, growing.codes[one.code].growth.rate);
     }
     growing_end(&growing);
+}
+
+/* --- what the ledger never saw ------------------------------------------------------------------
+ */
+
+static int by_count(const void *a, const void *b)
+{
+    const struct report_unseen *x = a, *y = b;
+
+    if (x->count != y->count)
+        return x->count > y->count ? -1 : 1;
+    return strcmp(x->what, y->what);
+}
+
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static void count_unseen(struct groups *groups, const struct verify *verify)
+{
+    struct report *report = groups->report;
+    struct arena *arena = &report->arena;
+    cleanup_free const char **whats = base_alloc(verify->unseen_fds * sizeof *whats);
+
+    if (verify->unseen_fds == 0)
+        return;
+    for (uint64_t i = 0; i < verify->unseen_fds; i++) {
+        const char *name = verify->unseen[i]->name;
+
+        whats[i] = name ? names_of_kernel(arena, name) : "descriptor";
+    }
+    qsort(whats, verify->unseen_fds, sizeof *whats, by_text);
+    report->unseen = arena_alloc(arena, verify->unseen_fds * sizeof *report->unseen);
+    for (uint64_t i = 0; i < verify->unseen_fds; i++) {
+        if (i == 0 || strcmp(whats[i], whats[i - 1]) != 0)
+            report->unseen[report->unseen_count++].what = whats[i];
+        report->unseen[report->unseen_count - 1].count++;
+    }
+    qsort(report->unseen, report->unseen_count, sizeof *report->unseen, by_count);
+}
+
+static uint64_t count_now(const struct groups *groups, const struct kernel_series *series)
+{
+    for (size_t i = 0; i < groups->report->unseen_count; i++)
+        if (strcmp(groups->report->unseen[i].what, series->what) == 0)
+            return groups->report->unseen[i].count;
+    return groups->view->fds_known ? 0 : series->count;
+}
+
+/* What becomes more, of the kinds that censuses have counted. It has no stack. */
+static void group_censuses(struct groups *groups)
+{
+    const struct ledger_header *header = &groups->reader->header;
+    const struct kernel_view *view = groups->view;
+
+    for (size_t i = 0; view && i < view->series_count; i++) {
+        struct kernel_series *series = &view->series[i];
+        struct ledger_growth record = series->growth;
+        uint64_t now = count_now(groups, series);
+        struct group_key key = {
+            REPORT_GROWING, REPORT_FD, 0, 0, id_of_text(groups, series->what), 0};
+        struct growth_series marks;
+        struct growth growth;
+        struct group *group;
+
+        growth_note(&record, header->epoch, series->count, header->owners_live);
+        growth_series(&marks, &record, header->epoch, (uint32_t)now);
+        if (growing_limit_met(groups->reader, REPORT_FD))
+            growth_series_cut(&marks);
+        if (!growth_judge(&marks, &growth) || (double)now < growth.climb)
+            continue;
+        group = find_group(groups, &key);
+        group->finding.what =
+            arena_text(&groups->report->arena, series->what, strlen(series->what));
+        group->finding.owner_kind = "";
+        group->finding.count = now;
+        group->finding.verified = view->fds_known;
+        set_rate(groups, &group->finding, growth.rate);
+    }
 }
 
 /* --- sorting -------------------------------------------------------------------------------------
@@ -655,6 +745,8 @@ static void group_all(struct groups *groups, const struct verify *verify, uint64
             (void)group_case(groups, &cases[i], whats[i], REPORT_LEAKED);
     }
     group_growing(groups, cases, whats, count);
+    count_unseen(groups, verify);
+    group_censuses(groups);
     for (uint64_t i = 1; i < reader->tables[LEDGER_EVENTS].count; i++)
         group_event(groups, reader_record(reader, LEDGER_EVENTS, i));
 }

@@ -18,14 +18,18 @@ struct growing_code {
 struct growing {
     struct growing_code *codes; /* by code */
     uint32_t count;             /* one past the last */
-    enum report_rate_unit unit; /* what rates are told in */
-    double epochs_each;         /* epochs to one of these; 0: there was none */
 };
+
+/* What rates are told in, and how many epochs there are to one of it; 0: there was none. */
+double growing_unit(const struct ledger_header *header, enum report_rate_unit *unit);
 
 /* Looks at what no sandbox owns alone: what one does has a verdict of its own already. */
 void growing_begin(struct growing *growing, const struct reader *reader, struct codes *codes,
                    const struct verdicts_case *cases, size_t count);
 void growing_end(struct growing *growing);
+
+/* When the process was first refused a resource for want of room (CLOCK_MONOTONIC); 0: never. */
+uint64_t growing_limit_met(const struct reader *reader, enum report_resource resource);
 
 /* Whether this case is one of those that grow. */
 bool growing_has(const struct growing *growing, const struct verdicts_case *the);

@@ -34,13 +34,17 @@
 
 static void join_pairs(struct ledger_growth *growth)
 {
+    uint32_t noted = growth->noted - growth->first;
+
     for (unsigned i = 0; i < LEDGER_GROWTH_INTERVALS / 2; i++) {
         uint32_t low = growth->interval[2 * i].low, owners = growth->interval[2 * i].owners;
 
-        if (growth->interval[2 * i + 1].low < low)
-            low = growth->interval[2 * i + 1].low;
-        if (growth->interval[2 * i + 1].owners > owners)
-            owners = growth->interval[2 * i + 1].owners;
+        if ((2 * i + 1) * growth->stride < noted) { /* else nothing is noted there yet */
+            if (growth->interval[2 * i + 1].low < low)
+                low = growth->interval[2 * i + 1].low;
+            if (growth->interval[2 * i + 1].owners > owners)
+                owners = growth->interval[2 * i + 1].owners;
+        }
         growth->interval[i].low = low;
         growth->interval[i].owners = owners;
     }
@@ -154,6 +158,18 @@ void growth_series_add(struct growth_series *sum, const struct growth_series *se
     }
 }
 
+void growth_series_cut(struct growth_series *series)
+{
+    unsigned count = 0;
+
+    while (count < series->count && series->points[count].low < series->now)
+        count++;
+    if (count == series->count)
+        return;
+    series->now = series->points[count].low;
+    series->count = count;
+}
+
 /* How many the resources of one more living sandbox are, at the most: what goes up and down with
  * their number is no leak. A low-water mark goes with the number that lived at the beginning of
  * its interval, and so with the most of the interval before. */
@@ -247,7 +263,8 @@ static bool climbs(const struct growth_series *series, double each, struct growt
 
     draw(&line, series, each);
     growth->climb = line.kept[line.count - 1] - line.kept[0];
-    growth->rate = growth->climb / line.epochs[line.count - 1];
+    /* The first mark is of the end of its epoch. */
+    growth->rate = growth->climb / (line.epochs[line.count - 1] - 1);
     return growth->climb >= CLIMB_MIN &&
            line.drop <= (series->count < FEW ? DROP_MAX_OF_FEW : DROP_MAX) * growth->climb &&
            growth->rate >= (growth->climb < MUCH ? RATE_MIN : RATE_MIN_OF_MUCH) &&

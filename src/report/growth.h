@@ -41,6 +41,9 @@ void growth_series(struct growth_series *series, const struct ledger_growth *gro
 /* The sum of two, over the epochs of both. */
 void growth_series_add(struct growth_series *sum, const struct growth_series *series);
 
+/* The series without its end, if that is flat: what came to a limit can climb no more. */
+void growth_series_cut(struct growth_series *series);
+
 /* Whether it grows, and how fast. */
 bool growth_judge(const struct growth_series *series, struct growth *growth);
 

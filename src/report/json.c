@@ -239,6 +239,20 @@ static json_t *warnings_of(const struct report *report)
     return array;
 }
 
+static json_t *unseen_of(const struct report *report)
+{
+    json_t *array = json_array();
+
+    for (size_t i = 0; i < report->unseen_count; i++) {
+        json_t *object = json_object();
+
+        put_text(object, "what", report->unseen[i].what);
+        put_number(object, "count", report->unseen[i].count);
+        append(array, object);
+    }
+    return array;
+}
+
 json_t *json_of_report(const struct report *report, const struct write_options *options)
 {
     json_t *object = json_object();
@@ -250,6 +264,7 @@ json_t *json_of_report(const struct report *report, const struct write_options *
     put(object, "findings", findings_of(&report->findings));
     put(object, "refused", findings_of(&report->refused));
     put(object, "warnings", warnings_of(report));
+    put(object, "unseen", unseen_of(report));
     if (options->live)
         put(object, "live", findings_of(&report->live));
     return object;

@@ -24,13 +24,22 @@
 
 static const char deleted[] = " (deleted)";
 
-static const char *keep_name(struct kernel_view *view, const char *name, size_t length)
+static size_t trimmed(const char *name, size_t length)
 {
     size_t tail = sizeof deleted - 1;
 
-    if (length > tail && memcmp(name + length - tail, deleted, tail) == 0)
-        length -= tail;
-    return arena_text(&view->arena, name, length);
+    return length > tail && memcmp(name + length - tail, deleted, tail) == 0 ? length - tail
+                                                                             : length;
+}
+
+void kernel_trim_name(char *name)
+{
+    name[trimmed(name, strlen(name))] = '\0';
+}
+
+static const char *keep_name(struct kernel_view *view, const char *name, size_t length)
+{
+    return arena_text(&view->arena, name, trimmed(name, length));
 }
 
 static const char *look_up_name(struct kernel_view *view, int directory, const char *number)

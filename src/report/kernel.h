@@ -90,6 +90,9 @@ size_t kernel_find_range(const struct kernel_view *view, uint64_t address);
 const char *kernel_find_name(const struct kernel_view *view, uint32_t fd,
                              const struct ledger_fd *record);
 
+/* Cuts off what readlink says of a file that has no name any more. */
+void kernel_trim_name(char *name);
+
 /* The annex: a view as bytes, and back. A bad annex is a failure, never a crash. */
 unsigned char *kernel_view_pack(const struct kernel_view *view, size_t *size);
 bool kernel_view_unpack(struct kernel_view *view, const unsigned char *bytes, size_t size,

@@ -77,6 +77,12 @@ struct report_finding {
     uint64_t limit_in; /* so many units until the limit is reached; or REPORT_LIMIT_UNKNOWN */
 };
 
+/* Descriptors of one name that the ledger never saw. */
+struct report_unseen {
+    const char *what;
+    uint64_t count;
+};
+
 /* A limit that was nearly reached. */
 struct report_warning {
     enum report_resource resource;
@@ -127,6 +133,8 @@ struct report {
     struct report_owner *owners;
     size_t owner_count;
     struct report_findings findings, live, refused;
+    struct report_unseen *unseen; /* unseen_fds in all, most first */
+    size_t unseen_count;
     struct report_warning *warnings;
     size_t warning_count;
     uint64_t suppressed; /* findings that suppressions left out */

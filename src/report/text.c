@@ -9,6 +9,8 @@
 
 #include "report/write.h"
 
+#define UNSEEN_TOLD 8u /* names of what was never seen; JSON has all */
+
 static const char rule[] = "=================================================================";
 
 struct number {
@@ -148,17 +150,18 @@ static const char *unit_word(enum report_rate_unit unit)
 
 static void put_limit(FILE *out, const struct report *report, const struct report_finding *finding)
 {
+    uint64_t most = finding->resource == REPORT_FD ? report->max_fds : report->max_map_count;
+    const char *many = finding->rate_unit == REPORT_PER_SANDBOX ? "es" : "s";
     struct number limit, in;
 
     if (finding->limit_in == REPORT_LIMIT_UNKNOWN)
         return;
-    (void)fprintf(
-        out, "  at this rate the limit of %s is reached in %s %s%s\n",
-        grouped(&limit, finding->resource == REPORT_FD ? report->max_fds : report->max_map_count),
-        grouped(&in, finding->limit_in), unit_word(finding->rate_unit),
-        finding->limit_in == 1                     ? ""
-        : finding->rate_unit == REPORT_PER_SANDBOX ? "es"
-                                                   : "s");
+    if (finding->limit_in == 0)
+        (void)fprintf(out, "  the limit of %s has been reached\n", grouped(&limit, most));
+    else
+        (void)fprintf(out, "  at this rate the limit of %s is reached in %s %s%s\n",
+                      grouped(&limit, most), grouped(&in, finding->limit_in),
+                      unit_word(finding->rate_unit), finding->limit_in == 1 ? "" : many);
 }
 
 static void put_held(FILE *out, const struct report *report, const struct report_finding *finding)
@@ -191,8 +194,12 @@ static void put_held(FILE *out, const struct report *report, const struct report
     }
     if (finding->verdict == REPORT_GROWING)
         (void)fprintf(out, ", %.2g more per %s", finding->rate, unit_word(finding->rate_unit));
-    (void)fprintf(out, ", taken at%s:\n", finding->verified ? "" : " (not verified)");
-    put_stack(out, finding->stack);
+    if (finding->verdict == REPORT_GROWING && !finding->stack && finding->thread_count == 0) {
+        (void)fprintf(out, ", never seen made%s\n", finding->verified ? "" : " (not verified)");
+    } else {
+        (void)fprintf(out, ", taken at%s:\n", finding->verified ? "" : " (not verified)");
+        put_stack(out, finding->stack);
+    }
     if (finding->verdict == REPORT_GROWING)
         put_limit(out, report, finding);
     put_names(out, finding);
@@ -296,6 +303,19 @@ static void put_refused(FILE *out, const struct report *report,
     put_stack(out, finding->stack);
 }
 
+static void put_unseen(FILE *out, const struct report *report)
+{
+    if (report->unseen_fds == 0)
+        return;
+    (void)fprintf(out, "==%" PRId64 "== never seen: ", report->pid);
+    for (size_t i = 0; i < report->unseen_count && i < UNSEEN_TOLD; i++) {
+        (void)fprintf(out, "%s%" PRIu64 " x ", i ? ", " : "", report->unseen[i].count);
+        put_text(out, report->unseen[i].what);
+    }
+    (void)fprintf(out, "%s (passed by no call that boxledger sees)\n",
+                  report->unseen_count > UNSEEN_TOLD ? ", ..." : "");
+}
+
 static void put_process(FILE *out, const struct report *report)
 {
     struct number number;
@@ -335,11 +355,7 @@ static void put_process(FILE *out, const struct report *report)
     if (report->max_map_count)
         (void)fprintf(out, " of %s", grouped(&number, report->max_map_count));
     (void)fprintf(out, " VMAs%s\n", report->vmas_estimated ? " (estimated)" : "");
-    if (report->unseen_fds)
-        (void)fprintf(out,
-                      "==%" PRId64 "== %s of these descriptors passed by no call that "
-                      "boxledger sees\n",
-                      report->pid, grouped(&number, report->unseen_fds));
+    put_unseen(out, report);
     if (report->execed) {
         (void)fprintf(out, "==%" PRId64 "== the process went on as ", report->pid);
         put_text(out, report->execed);

@@ -114,8 +114,11 @@ static void verify_fds(struct verify *verify, const struct reader *reader,
         unsigned state = record ? record->state & 7u : LEDGER_EMPTY;
 
         if (state == LEDGER_EMPTY ||
-            (state == LEDGER_LIVE && view->fds[i].name && contradicts(record, view->fds[i].name)))
-            verify->unseen_fds++;
+            (state == LEDGER_LIVE && view->fds[i].name && contradicts(record, view->fds[i].name))) {
+            verify->unseen =
+                base_grow(verify->unseen, verify->unseen_fds, sizeof(const struct kernel_fd *));
+            verify->unseen[verify->unseen_fds++] = &view->fds[i];
+        }
     }
 }
 
@@ -193,5 +196,6 @@ void verify_ledger(struct verify *verify, const struct reader *reader,
 void verify_free(struct verify *verify)
 {
     free(verify->held);
+    free(verify->unseen);
     *verify = (struct verify){0};
 }

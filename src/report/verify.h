@@ -25,7 +25,8 @@ struct verify {
     struct verify_held *held; /* descriptors first, each by index */
     size_t count;
     uint64_t gone_fds, gone_mappings; /* in the ledger, not in the kernel */
-    uint64_t unseen_fds;              /* the other way round */
+    const struct kernel_fd **unseen;  /* the other way round */
+    uint64_t unseen_fds;
 };
 
 void verify_ledger(struct verify *verify, const struct reader *reader,

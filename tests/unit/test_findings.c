@@ -379,6 +379,33 @@ static void what_grows_is_told_with_its_rate_and_its_end(void **state)
     scene_end(&scene);
 }
 
+/* What fills up shortly before the limit is met was growing; what had been full for long was not.
+ */
+static void what_met_the_limit_was_growing(void **state)
+{
+    static const uint32_t lows[] = {2, 18, 34, 50, 66, 80, 80, 80, 80, 80};
+
+    (void)state;
+    for (unsigned early = 0; early < 2; early++) {
+        struct ledger_event *event;
+        struct scene scene;
+        uint32_t stack;
+
+        scene_begin(&scene);
+        writer_ends(&scene.writer, LEDGER_OWNER_CHILD, 80);
+        stack = growing_stack(&scene, 0x100, 10, 80);
+        writer_growth(&scene.writer, stack, 8, lows, sizeof lows / sizeof *lows);
+        for (uint32_t fd = 10; fd < 90; fd++)
+            ((struct ledger_fd *)writer_record(&scene.writer, LEDGER_FDS, fd))->since_ns =
+                WRITER_START_NS + fd * (early ? 1000 : 10000);
+        event = writer_event(&scene.writer, LEDGER_EVENT_FD_REFUSED, EMFILE, 0, 5);
+        event->first_ns = WRITER_START_NS + 900000;
+        scene_report(&scene);
+        assert_int_equal(scene.report.findings.count, !early);
+        scene_end(&scene);
+    }
+}
+
 static void without_sandboxes_a_rate_is_told_by_marks(void **state)
 {
     struct scene scene;
@@ -697,6 +724,7 @@ int main(void)
         cmocka_unit_test(refused_calls_are_told_apart_from_findings),
         cmocka_unit_test(what_ended_owners_hold_is_left_behind),
         cmocka_unit_test(what_grows_is_told_with_its_rate_and_its_end),
+        cmocka_unit_test(what_met_the_limit_was_growing),
         cmocka_unit_test(without_sandboxes_a_rate_is_told_by_marks),
         cmocka_unit_test(what_the_kernel_denies_does_not_grow),
         cmocka_unit_test(what_a_sandbox_left_is_not_told_as_growing_as_well),

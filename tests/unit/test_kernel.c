@@ -1,19 +1,23 @@
 /*
  * test_kernel.c: the kernel's view of a process (here, of this one), and its way through an annex.
  */
+#include <limits.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "ledger_writer.h"
+#include "report/census.h"
 #include "report/kernel.h"
 
 static void the_own_process_is_seen_as_it_is(void **state)
@@ -69,14 +73,24 @@ static void a_process_that_is_gone_is_unknown_not_empty(void **state)
 
 static void an_annex_says_what_was_packed(void **state)
 {
+    struct kernel_series series = {.what = (char[]){"eventfd"}, .count = 3};
     struct kernel_view view = {0}, copy = {0};
     struct failure failure = {0};
     unsigned char *bytes;
     size_t size;
 
     (void)state;
+    series.growth.stride = 77;
     kernel_look(&view, getpid());
+    kernel_sample_threads(&view, getpid());
+    view.gone = (uint64_t[]){4, 9};
+    view.gone_count = 2;
+    view.series = &series;
+    view.series_count = 1;
     bytes = kernel_view_pack(&view, &size);
+    view.gone = NULL;
+    view.series = NULL;
+    view.gone_count = view.series_count = 0;
     assert_true(kernel_view_unpack(&copy, bytes, size, &failure));
     assert_int_equal(copy.fd_count, view.fd_count);
     assert_int_equal(copy.range_count, view.range_count);
@@ -95,6 +109,13 @@ static void an_annex_says_what_was_packed(void **state)
         else
             assert_null(copy.ranges[i].name);
     }
+    assert_true(kernel_owner_is_gone(&copy, 9));
+    assert_false(kernel_owner_is_gone(&copy, 5));
+    assert_string_equal(kernel_find_thread(&copy, (uint32_t)getpid()),
+                        kernel_find_thread(&view, (uint32_t)getpid()));
+    assert_string_equal(copy.series[0].what, "eventfd");
+    assert_int_equal(copy.series[0].count, 3);
+    assert_int_equal(copy.series[0].growth.stride, 77);
     free(bytes);
     kernel_view_free(&copy);
     kernel_view_free(&view);
@@ -190,6 +211,112 @@ static void names_of_adopted_descriptors_are_noted_while_they_are_theirs(void **
     writer_end(&writer);
 }
 
+static void a_child_that_is_gone_unreaped_is_noticed(void **state)
+{
+    enum { LIVES, ZOMBIE, REAPED, OTHERS, NO_CHILD, COUNT };
+    struct ledger_writer writer;
+    struct kernel_view view = {0};
+    pid_t pids[COUNT];
+    int ledger;
+
+    (void)state;
+    writer_begin(&writer);
+    writer_header(&writer)->pid = (uint32_t)getpid();
+    for (unsigned i = 0; i < COUNT; i++) {
+        uint32_t kind = i == NO_CHILD ? LEDGER_OWNER_KVM : LEDGER_OWNER_CHILD;
+
+        pids[i] = i == OTHERS ? 1 : fork();
+        if (pids[i] == 0) {
+            if (i == LIVES)
+                (void)pause();
+            _exit(0);
+        }
+        if (i == ZOMBIE)
+            assert_int_equal(waitid(P_PID, (id_t)pids[i], &(siginfo_t){0}, WEXITED | WNOWAIT), 0);
+        if (i == REAPED || i == NO_CHILD)
+            assert_int_equal(waitpid(pids[i], NULL, 0), pids[i]);
+        writer_owner_record(&writer, writer_owner(&writer, kind, LEDGER_LIVE))->pid =
+            (uint32_t)pids[i];
+    }
+    ledger = writer_open(&writer);
+    kernel_look_at_owners(&view, getpid(), ledger);
+    assert_int_equal(view.gone_count, 2);
+    assert_true(kernel_owner_is_gone(&view, 1 + REAPED));
+    assert_true(kernel_owner_is_gone(&view, 1 + OTHERS)); /* the number is another process's */
+    assert_false(kernel_owner_is_gone(&view, 1 + LIVES));
+    /* In another pid namespace, the numbers say nothing. */
+    close(ledger);
+    writer_header(&writer)->pid++;
+    ledger = writer_open(&writer);
+    kernel_look_at_owners(&view, getpid(), ledger);
+    assert_int_equal(view.gone_count, 0);
+    assert_int_equal(kill(pids[LIVES], SIGKILL), 0);
+    assert_int_equal(waitpid(pids[LIVES], NULL, 0), pids[LIVES]);
+    assert_int_equal(waitpid(pids[ZOMBIE], NULL, 0), pids[ZOMBIE]);
+    close(ledger);
+    kernel_view_free(&view);
+    writer_end(&writer);
+}
+
+static void a_thread_keeps_the_name_that_it_had(void **state)
+{
+    struct kernel_view view = {0};
+    char before[16];
+
+    (void)state;
+    assert_int_equal(prctl(PR_GET_NAME, before), 0);
+    assert_int_equal(prctl(PR_SET_NAME, "one of many"), 0);
+    kernel_sample_threads(&view, getpid());
+    assert_string_equal(kernel_find_thread(&view, (uint32_t)getpid()), "one of many");
+    assert_int_equal(prctl(PR_SET_NAME, "another"), 0);
+    kernel_sample_threads(&view, getpid());
+    assert_string_equal(kernel_find_thread(&view, (uint32_t)getpid()), "another");
+    kernel_sample_threads(&view, INT_MAX); /* gone: what was noted stays */
+    assert_string_equal(kernel_find_thread(&view, (uint32_t)getpid()), "another");
+    assert_null(kernel_find_thread(&view, 1));
+    assert_int_equal(prctl(PR_SET_NAME, before), 0);
+    kernel_view_free(&view);
+}
+
+/* What the ledger knows is not counted; what it does not is, over the epochs. */
+static void what_was_never_seen_is_counted_by_its_name(void **state)
+{
+    int known = memfd_create("known", MFD_CLOEXEC), ledger;
+    struct kernel_view view = {0};
+    struct ledger_writer writer;
+    struct kernel_series *series;
+    int unseen[40];
+
+    (void)state;
+    writer_begin(&writer);
+    (void)writer_fd(&writer, (uint32_t)known, LEDGER_FD_MEMFD, 1);
+    for (unsigned i = 0; i < 40; i++) {
+        unseen[i] = memfd_create("unseen", MFD_CLOEXEC);
+        writer_header(&writer)->epoch++;
+        ledger = writer_open(&writer);
+        census_take(&view, getpid(), ledger);
+        close(ledger);
+    }
+    assert_null(census_find(&view, "memfd:known"));
+    series = census_find(&view, "memfd:unseen");
+    assert_non_null(series);
+    assert_int_equal(series->count, 40);
+    assert_int_equal(series->growth.first, 1);
+    assert_int_equal(series->growth.noted, 40);
+    assert_int_equal(series->growth.stride, 4);
+    for (unsigned i = 0; i < 9; i++)
+        assert_int_equal(series->growth.interval[i].low, 4 * i + 1);
+    for (unsigned i = 0; i < 40; i++)
+        close(unseen[i]);
+    ledger = writer_open(&writer);
+    census_take(&view, getpid(), ledger);
+    assert_int_equal(census_find(&view, "memfd:unseen")->count, 0);
+    close(ledger);
+    close(known);
+    kernel_view_free(&view);
+    writer_end(&writer);
+}
+
 static void a_ledgers_process_is_known_by_its_mapping(void **state)
 {
     struct ledger_writer writer;
@@ -218,6 +345,9 @@ int main(void)
         cmocka_unit_test(a_damaged_annex_is_refused_or_harmless),
         cmocka_unit_test(an_annex_out_of_order_is_refused),
         cmocka_unit_test(names_of_adopted_descriptors_are_noted_while_they_are_theirs),
+        cmocka_unit_test(a_child_that_is_gone_unreaped_is_noticed),
+        cmocka_unit_test(a_thread_keeps_the_name_that_it_had),
+        cmocka_unit_test(what_was_never_seen_is_counted_by_its_name),
         cmocka_unit_test(a_ledgers_process_is_known_by_its_mapping),
     };
 
