@@ -19,26 +19,27 @@ static uint32_t loose(const struct ledger_stack *stack, const struct ledger_grow
     return held > 0 ? (uint32_t)held : 0;
 }
 
+/* Each two intervals become one. The last may have nothing noted yet in its upper half. */
 static void join_pairs(struct ledger_growth *growth)
 {
-    for (unsigned i = 0; i < LEDGER_GROWTH_INTERVALS; i++) {
-        uint32_t low = UINT32_MAX;
-        uint32_t owners = 0;
-        for (unsigned j = 2 * i; j < 2 * i + 2 && j < LEDGER_GROWTH_INTERVALS; j++) {
-            if (j * growth->stride >= growth->noted - growth->first) {
-                break; /* nothing is noted there yet */
-            }
-            low = growth->interval[j].low < low ? growth->interval[j].low : low;
-            owners = growth->interval[j].owners > owners ? growth->interval[j].owners : owners;
+    uint32_t noted = growth->noted - growth->first;
+    for (uint32_t i = 0; i < LEDGER_GROWTH_INTERVALS / 2; i++) {
+        uint32_t low = growth->interval[2 * i].low;
+        uint32_t owners = growth->interval[2 * i].owners;
+        if ((2 * i + 1) * growth->stride < noted) {
+            uint32_t low2 = growth->interval[2 * i + 1].low;
+            uint32_t owners2 = growth->interval[2 * i + 1].owners;
+            low = low2 < low ? low2 : low;
+            owners = owners2 > owners ? owners2 : owners;
         }
-        growth->interval[i].low = 2 * i < LEDGER_GROWTH_INTERVALS ? low : 0;
+        growth->interval[i].low = low;
         growth->interval[i].owners = owners;
     }
     growth->stride *= 2;
 }
 
-/* Epochs [noted, until) had `held`. */
-static void extend(struct ledger_growth *growth, uint32_t until, uint32_t held, uint32_t owners)
+void ledger_growth_extend(struct ledger_growth *growth, uint32_t until, uint32_t held,
+                          uint32_t owners)
 {
     while ((until - 1 - growth->first) / growth->stride >= LEDGER_GROWTH_INTERVALS) {
         join_pairs(growth);
@@ -76,7 +77,7 @@ void ledger_growth_note(struct ledger *ledger, uint32_t index, struct ledger_sta
             growth->first = growth->noted = __atomic_load_n(&stack->epoch, __ATOMIC_RELAXED);
         }
         if ((int32_t)(epoch - growth->noted) > 0) {
-            extend(growth, epoch, loose(stack, growth), owners);
+            ledger_growth_extend(growth, epoch, loose(stack, growth), owners);
         }
         __atomic_store_n(&growth->writing, 0, __ATOMIC_RELEASE);
     }

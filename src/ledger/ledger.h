@@ -294,6 +294,11 @@ void ledger_mark_epoch(struct ledger *ledger);
 
 /* --- growth.c --- */
 
+/* The epochs from growth->noted up to, but without, `until` had `held`, with at most so many
+ * sandboxes alive. Readers use it for the time since a stack's counts last changed. */
+void ledger_growth_extend(struct ledger_growth *growth, uint32_t until, uint32_t held,
+                          uint32_t owners);
+
 /* Before a stack's counts change: what they were at the ends of sandboxes since they last did. */
 void ledger_growth_note(struct ledger *ledger, uint32_t index, struct ledger_stack *stack);
 

@@ -532,6 +532,29 @@ static void low_water_marks_follow_the_ends(void **state)
     }
 }
 
+static void a_long_pause_leaves_the_marks_as_they_were(void **state)
+{
+    struct actor actor = make_actor();
+    (void)state;
+    uint32_t stack = stack_of(&actor.actor, 1);
+    struct ledger_fd_event file = {.kind = LEDGER_FD_EVENTFD, .stack = stack};
+    const struct ledger_growth *growth = ledger_at(ledger, LEDGER_GROWTH, stack);
+    for (int end = 0; end < 5; end++) {
+        ledger_fd_take(ledger, &actor.actor, end, &file);
+        ledger_mark_epoch(ledger);
+    }
+    for (int end = 0; end < 200; end++) {
+        ledger_mark_epoch(ledger);
+    }
+    ledger_fd_take(ledger, &actor.actor, 5, &file);
+    uint32_t last = (growth->noted - growth->first - 1) / growth->stride;
+    assert_int_equal(growth->interval[0].low, 1);
+    for (uint32_t i = 1; i <= last; i++) {
+        assert_int_equal(growth->interval[i].low, 5);
+    }
+    free(actor.sandbox);
+}
+
 /* --- the storm --- */
 
 struct storm {
@@ -659,6 +682,7 @@ int main(void)
         OWNER_TEST(an_explicit_scope_beats_a_notification),
         OWNER_TEST(a_wrong_call_changes_nothing),
         OWNER_TEST(low_water_marks_follow_the_ends),
+        OWNER_TEST(a_long_pause_leaves_the_marks_as_they_were),
         OWNER_TEST(short_owners_on_many_threads_are_counted_exactly),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
