@@ -18,6 +18,10 @@
 
 #ifdef __cplusplus
 extern "C" {
+#ifdef __GNUC__ /* boxledger_usage is a struct and a function, as stat is */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wshadow"
+#endif
 #endif
 
 #define BOXLEDGER_API_VERSION 1
@@ -132,6 +136,9 @@ static inline int boxledger_check(struct boxledger_usage *left)
 }
 
 #ifdef __cplusplus
+#ifdef __GNUC__
+#pragma GCC diagnostic pop
+#endif
 }
 #endif
 
