@@ -20,6 +20,7 @@ enum verdict {
     HELD,
     LEFT,
     NEEDS_A_WITNESS, /* left, if another sandbox left one from the same stack */
+    MAY_RETURN,      /* its sandbox lives: left, if that has taken the like anew since */
 };
 
 /* The cases that are judged together. */
@@ -28,6 +29,8 @@ struct alike {
     uint32_t owner; /* of the first */
     bool several;   /* owners */
     bool left_over; /* of a mapping, a part was never bound */
+    bool unbound;
+    uint32_t first_unbound, last_taken; /* units of LEDGER_UNBOUND_SHIFT */
 };
 
 /* process-global: what a look at the whole process needs, for as long as it lasts */
@@ -161,13 +164,21 @@ static const struct ledger_owner *owner_of(const struct ledger *ledger,
     return record;
 }
 
-/* Bound once, unbound, and never rebound: the sandbox lives on without it. */
+/* As `flight` has it: modulo 2^32, which is 52 days. */
+static uint32_t unbound_units(uint64_t ns)
+{
+    return (uint32_t)(ns >> LEDGER_UNBOUND_SHIFT);
+}
+
+/* Bound once, unbound, and never rebound: the sandbox lives on without it. Of parts, only the
+ * command can tell. */
 static bool is_unbound_for_good(const struct ledger *ledger, const struct left_terms *terms,
                                 const struct ledger_mapping *mapping)
 {
-    return mapping->unbound_stack != 0 && !(mapping->flags & LEDGER_BINDINGS) &&
+    return mapping->unbound_stack != 0 && !(mapping->flags & (LEDGER_BINDINGS | LEDGER_SPLIT)) &&
            mapping->state == LEDGER_LIVE && ledger_owner_lives(ledger, mapping->bound_owner) &&
-           (terms->at_exit || is_over(terms, (uint64_t)mapping->flight << LEDGER_UNBOUND_SHIFT));
+           (terms->at_exit ||
+            unbound_units(terms->now_ns) - mapping->flight >= unbound_units(terms->settle_ns));
 }
 
 static enum verdict judge_mapping(const struct ledger *ledger, const struct left_terms *terms,
@@ -178,8 +189,10 @@ static enum verdict judge_mapping(const struct ledger *ledger, const struct left
         is_pool(ledger, mapping->stack)) {
         return HELD;
     }
-    if (record->state == LEDGER_ENDED ? !terms->at_exit && !is_over(terms, record->ended_ns)
-                                      : !is_unbound_for_good(ledger, terms, mapping)) {
+    if (record->state != LEDGER_ENDED) {
+        return is_unbound_for_good(ledger, terms, mapping) ? MAY_RETURN : HELD;
+    }
+    if (!terms->at_exit && !is_over(terms, record->ended_ns)) {
         return HELD;
     }
     if (record->kind == LEDGER_OWNER_SECCOMP && mapping->bound_owner == 0) {
@@ -198,11 +211,12 @@ static bool is_mapped(const struct left_terms *terms, const struct ledger_mappin
 /* --- both ------------------------------------------------------------------------------------- */
 
 /* What is judged together has a key; its highest bits say what it is a key of. */
-#define OF_FDS (UINT64_C(1) << 62)      /* and the stack */
-#define OF_MAPPINGS (UINT64_C(2) << 62) /* likewise */
-#define OF_CALLS (UINT64_C(3) << 62)    /* the ticket and the owner */
-#define OWNER_BITS 24u                  /* LEDGER_TABLE_CHUNKS of them are fewer */
-#define OF_SLICES UINT64_C(0)           /* the ticket */
+#define OF_FDS (UINT64_C(1) << 62)                   /* and the stack */
+#define OF_MAPPINGS (UINT64_C(2) << 62)              /* likewise */
+#define OF_CALLS (UINT64_C(3) << 62)                 /* the ticket and the owner */
+#define OWNER_BITS 24u                               /* LEDGER_TABLE_CHUNKS of them are fewer */
+#define OF_UNBOUND (OF_MAPPINGS | UINT64_C(1) << 61) /* the stack and the owner */
+#define OF_SLICES UINT64_C(0)                        /* the ticket */
 
 static bool counts_with_others(uint64_t key)
 {
@@ -263,6 +277,35 @@ static bool is_slice_of_pool(const struct ledger_mapping *mapping)
     return alike && alike->several && alike->left_over;
 }
 
+/* A machine keeps memory whose slot is gone: a device's ROM, which the next reset maps again. What
+ * a sandbox takes anew, though what it took before lies there unbound, it has forgotten. */
+static struct alike *of_unbound(const struct ledger_mapping *mapping, uint32_t owner)
+{
+    return alike_of(OF_UNBOUND | (uint64_t)mapping->stack << OWNER_BITS | owner);
+}
+
+static void note_unbound(const struct ledger_mapping *mapping, uint32_t owner, bool unbound)
+{
+    struct alike *alike = of_unbound(mapping, owner);
+    uint32_t taken = unbound_units(mapping->since_ns);
+    if (!alike) {
+        return;
+    }
+    if (unbound && (!alike->unbound || (int32_t)(mapping->flight - alike->first_unbound) < 0)) {
+        alike->unbound = true;
+        alike->first_unbound = mapping->flight;
+    }
+    if (alike->last_taken == 0 || (int32_t)(taken - alike->last_taken) > 0) {
+        alike->last_taken = taken;
+    }
+}
+
+static bool was_taken_anew(const struct ledger_mapping *mapping, uint32_t owner)
+{
+    const struct alike *alike = of_unbound(mapping, owner);
+    return alike && (int32_t)(alike->last_taken - alike->first_unbound) > 0;
+}
+
 /* The pieces of what one call mapped are counted once for each owner. */
 static bool was_counted(const struct ledger_mapping *mapping, uint32_t owner)
 {
@@ -276,6 +319,39 @@ static bool was_counted(const struct ledger_mapping *mapping, uint32_t owner)
     return was;
 }
 
+static void note_mapping(const struct ledger *ledger, const struct left_terms *terms,
+                         const struct ledger_mapping *mapping, enum verdict verdict, uint32_t owner)
+{
+    if (mapping->flags & LEDGER_SPLIT) {
+        note_slice(mapping, owner);
+    }
+    if (verdict == NEEDS_A_WITNESS && is_mapped(terms, mapping)) {
+        note(OF_MAPPINGS | mapping->stack, owner);
+    }
+    if (mapping->bound_owner && ledger_owner_lives(ledger, owner)) {
+        note_unbound(mapping, owner, verdict == MAY_RETURN);
+    }
+}
+
+static bool mapping_is_left(const struct ledger_mapping *mapping, enum verdict verdict,
+                            uint32_t owner)
+{
+    if (is_slice_of_pool(mapping)) {
+        return false;
+    }
+    switch (verdict) {
+    case LEFT:
+        return true;
+    case NEEDS_A_WITNESS:
+        return counts_with_others(OF_MAPPINGS | mapping->stack);
+    case MAY_RETURN:
+        return was_taken_anew(mapping, owner);
+    case HELD:
+        break;
+    }
+    return false;
+}
+
 static void look_at_mapping(const struct ledger *ledger, const struct left_terms *terms,
                             uint32_t index, struct left *left)
 {
@@ -286,16 +362,9 @@ static void look_at_mapping(const struct ledger *ledger, const struct left_terms
     }
     struct ledger_mapping mapping = *record;
     enum verdict verdict = judge_mapping(ledger, terms, &mapping, &owner);
-    uint64_t key = OF_MAPPINGS | mapping.stack;
     if (!left) {
-        if (mapping.flags & LEDGER_SPLIT) {
-            note_slice(&mapping, owner);
-        }
-        if (verdict == NEEDS_A_WITNESS && is_mapped(terms, &mapping)) {
-            note(key, owner);
-        }
-    } else if ((verdict == LEFT || (verdict == NEEDS_A_WITNESS && counts_with_others(key))) &&
-               !is_slice_of_pool(&mapping) && is_mapped(terms, &mapping)) {
+        note_mapping(ledger, terms, &mapping, verdict, owner);
+    } else if (mapping_is_left(&mapping, verdict, owner) && is_mapped(terms, &mapping)) {
         left->mappings += !was_counted(&mapping, owner);
         left->bytes += mapping.end - mapping.start;
         count_owner(left, owner);

@@ -93,7 +93,11 @@ static void report(void)
     uint64_t pending = 0;
     raw_syscall2(SYS_rt_sigpending, &pending, sizeof(pending));
     raw_syscall4(SYS_rt_sigprocmask, SIG_BLOCK, &broken_pipe, &before, sizeof(before));
-    plain_report(&shim.ledger, shim.options.exit_wait_ms);
+    const struct plain_terms terms = {.wait_ms = shim.options.exit_wait_ms,
+                                      .now_ns = shim_now(),
+                                      .settle_ns = (uint64_t)shim.options.settle_ms * 1000000u,
+                                      .tid = shim_actor()->tid};
+    plain_report(&shim.ledger, &terms);
     if (!(pending & broken_pipe)) {
         raw_syscall4(SYS_rt_sigtimedwait, &broken_pipe, NULL, &at_once, sizeof(broken_pipe));
     }

@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "ledger/kinds.h"
+#include "policy/left.h"
 #include "raw.h"
 
 #define GROUPS_MAX 100u
@@ -23,6 +24,13 @@ struct tally {
     uint64_t bytes;
     uint16_t kind; /* of the last descriptor */
     uint16_t told;
+};
+
+/* Two for each stack: what is held, and what of it ended sandboxes have left behind. */
+struct tallies {
+    struct tally *held;
+    struct tally *left;
+    uint64_t stacks;
 };
 
 struct line {
@@ -133,6 +141,29 @@ static void count_mappings(const struct ledger *ledger, struct tally *tallies, u
     }
 }
 
+static void tally_left(void *context, const struct ledger_fd *fd,
+                       const struct ledger_mapping *mapping)
+{
+    const struct tallies *tallies = context;
+    uint32_t stack = fd ? fd->stack : mapping->stack;
+    if (stack >= tallies->stacks) {
+        return;
+    }
+    struct tally *held = &tallies->held[stack];
+    struct tally *left = &tallies->left[stack];
+    uint64_t bytes = mapping ? mapping->end - mapping->start : 0;
+    if (fd) {
+        left->fds++;
+        left->kind = fd->kind < LEDGER_FD_KINDS ? fd->kind : 0;
+        held->fds -= held->fds != 0;
+    } else {
+        left->mappings++;
+        held->mappings -= held->mappings != 0;
+    }
+    left->bytes += bytes;
+    held->bytes -= bytes < held->bytes ? bytes : held->bytes;
+}
+
 static const struct ledger_module *module_of(const struct ledger *ledger, uint64_t pc,
                                              uint32_t generation)
 {
@@ -177,23 +208,43 @@ static void tell_stack(const struct ledger *ledger, uint32_t index, struct line 
     }
 }
 
-static void put_amount(struct line *line, const struct tally *tally, bool kind)
+static void put_size(struct line *line, uint64_t bytes)
 {
-    if (tally->fds) {
-        put_number(line, tally->fds, 10);
-        put(line, tally->fds == 1 ? " descriptor" : " descriptors");
-        if (kind && tally->kind) {
+    static const char units[][6] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
+    unsigned unit = 0;
+    uint64_t part = 1;
+    while (unit < 4 && bytes / part >= 1024) {
+        part *= 1024;
+        unit++;
+    }
+    uint64_t tenths = (bytes / part * 10) + (bytes % part * 10 + part / 2) / part;
+    put_number(line, tenths / 10, 10);
+    if (bytes % part) {
+        put(line, ".");
+        put_number(line, tenths % 10, 10);
+    }
+    put(line, " ");
+    put(line, units[unit]);
+}
+
+static void put_counts(struct line *line, uint64_t fds, const char *kind, uint64_t mappings,
+                       uint64_t bytes)
+{
+    if (fds) {
+        put_number(line, fds, 10);
+        put(line, fds == 1 ? " descriptor" : " descriptors");
+        if (kind) {
             put(line, " (");
-            put(line, ledger_fd_kind_names[tally->kind]);
+            put(line, kind);
             put(line, ")");
         }
     }
-    if (tally->mappings) {
-        put(line, tally->fds ? ", " : "");
-        put_number(line, tally->mappings, 10);
-        put(line, tally->mappings == 1 ? " mapping (" : " mappings (");
-        put_number(line, tally->bytes / 1024, 10);
-        put(line, " KiB)");
+    if (mappings) {
+        put(line, fds ? ", " : "");
+        put_number(line, mappings, 10);
+        put(line, mappings == 1 ? " mapping (" : " mappings (");
+        put_size(line, bytes);
+        put(line, ")");
     }
 }
 
@@ -203,32 +254,74 @@ static uint64_t weight(const struct tally *tally)
 }
 
 static void tell_groups(const struct ledger *ledger, struct tally *tallies, uint64_t stacks,
-                        struct line *line)
+                        const char *what, struct line *line)
 {
     for (unsigned told = 0; told < GROUPS_MAX; told++) {
         uint64_t most = 0;
         for (uint64_t i = 1; i < stacks; i++) {
             most = weight(&tallies[i]) > weight(&tallies[most]) ? i : most;
         }
-        if (weight(&tallies[most]) == 0) {
+        struct tally *tally = &tallies[most];
+        if (weight(tally) == 0) {
             return;
         }
-        put_amount(line, &tallies[most], true);
-        put(line, " still held, taken at:");
+        put_counts(line, tally->fds, tally->kind ? ledger_fd_kind_names[tally->kind] : NULL,
+                   tally->mappings, tally->bytes);
+        put(line, what);
         end_line(line);
         tell_stack(ledger, (uint32_t)most, line);
-        tallies[most].told = 1;
+        tally->told = 1;
     }
     put(line, "(more stacks hold less; `boxledger run` shows all)");
     end_line(line);
 }
 
-void plain_report(const struct ledger *ledger, unsigned wait_ms)
+static void tell_incomplete(const struct ledger_header *header, struct line *line)
 {
-    struct line line = {.wait_ms = wait_ms};
+    if (!header->incomplete) {
+        return;
+    }
+    put(line, "boxledger: incomplete: not everything could be recorded (");
+    put_number(line, header->missed_records, 10);
+    put(line, " records, ");
+    put_number(line, header->missed_stacks, 10);
+    put(line, " stacks, ");
+    put_number(line, header->lost_events, 10);
+    put(line, " events missed)");
+    end_line(line);
+}
+
+/* The same line as the command's. */
+static void tell_summary(const struct ledger_header *header, const struct left *left,
+                         struct line *line)
+{
+    uint64_t ended = 0;
+    for (unsigned kind = 0; kind < LEDGER_OWNER_KINDS; kind++) {
+        ended += header->owners_ended[kind];
+    }
+    put(line, "SUMMARY: boxledger: ");
+    if (left->fds + left->mappings) {
+        /* One that lives on, and forgets what it had bound, is one of them, too. */
+        ended = left->owners > ended ? left->owners : ended;
+        put_counts(line, left->fds, NULL, left->mappings, left->bytes);
+        put(line, " left behind by ");
+        put_number(line, left->owners, 10);
+        put(line, " of ");
+    } else {
+        put(line, "nothing left behind by ");
+    }
+    put_number(line, ended, 10);
+    put(line, ended == 1 ? " sandbox" : " sandboxes");
+    end_line(line);
+}
+
+void plain_report(const struct ledger *ledger, const struct plain_terms *terms)
+{
+    struct line line = {.wait_ms = terms->wait_ms};
+    struct tallies tallies = {.stacks = ledger->header->used[LEDGER_STACKS]};
     struct tally all = {0};
-    uint64_t stacks = ledger->header->used[LEDGER_STACKS];
-    size_t size = (stacks * sizeof(struct tally) + 4095) & ~(size_t)4095;
+    struct left left = {0};
+    size_t size = (2 * tallies.stacks * sizeof(struct tally) + 4095) & ~(size_t)4095;
     long memory = raw_syscall6(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE,
                                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (raw_failed(memory)) {
@@ -236,29 +329,29 @@ void plain_report(const struct ledger *ledger, unsigned wait_ms)
         end_line(&line);
         return;
     }
-    struct tally *tallies = (struct tally *)memory;
-    count_fds(ledger, tallies, stacks, &all);
-    count_mappings(ledger, tallies, stacks, &all);
+    tallies.held = (struct tally *)memory;
+    tallies.left = tallies.held + tallies.stacks;
+    count_fds(ledger, tallies.held, tallies.stacks, &all);
+    count_mappings(ledger, tallies.held, tallies.stacks, &all);
+    const struct left_terms left_terms = {.now_ns = terms->now_ns,
+                                          .settle_ns = terms->settle_ns,
+                                          .at_exit = true,
+                                          .may_call = true,
+                                          .tell = tally_left,
+                                          .context = &tallies};
+    (void)left_count(ledger, &left_terms, terms->tid, &left);
     put(&line, "==boxledger== process ");
     put_number(&line, ledger->header->pid, 10);
     put(&line, " (");
     put(&line, text_at(ledger, ledger->header->exe));
     put(&line, ") exits holding ");
-    put_amount(&line, &all, false);
+    put_counts(&line, all.fds, NULL, all.mappings, all.bytes);
     put(&line, all.fds + all.mappings ? "" : "nothing that it took");
     end_line(&line);
-    tell_groups(ledger, tallies, stacks, &line);
-    if (ledger->header->incomplete) {
-        put(&line, "boxledger: incomplete: not everything could be recorded (");
-        put_number(&line, ledger->header->missed_records, 10);
-        put(&line, " records, ");
-        put_number(&line, ledger->header->missed_stacks, 10);
-        put(&line, " stacks, ");
-        put_number(&line, ledger->header->lost_events, 10);
-        put(&line, " events missed)");
-        end_line(&line);
-    }
-    put(&line, "SUMMARY: boxledger: nothing left behind by 0 sandboxes");
-    end_line(&line);
+    tell_groups(ledger, tallies.left, tallies.stacks, " left behind by sandboxes, taken at:",
+                &line);
+    tell_groups(ledger, tallies.held, tallies.stacks, " still held, taken at:", &line);
+    tell_incomplete(ledger->header, &line);
+    tell_summary(ledger->header, &left, &line);
     raw_syscall2(SYS_munmap, memory, size);
 }

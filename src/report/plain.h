@@ -6,9 +6,16 @@
 
 #include "ledger/ledger.h"
 
-/* Writes what is still held, by stack, to descriptor 2. Raw system calls only; asks the kernel
- * about each descriptor and mapping first. Ends early where a write fails, or could not be made for
- * `wait_ms`. */
-void plain_report(const struct ledger *ledger, unsigned wait_ms);
+struct plain_terms {
+    unsigned wait_ms;   /* how long a write may wait for its reader */
+    uint64_t now_ns;    /* CLOCK_MONOTONIC_COARSE */
+    uint64_t settle_ns; /* what a sandbox may take to tidy up after its end */
+    uint32_t tid;
+};
+
+/* Writes what was left behind and what is still held, by stack, to descriptor 2. Raw system calls
+ * only; asks the kernel about each descriptor and mapping first. Ends early where a write fails, or
+ * could not be made for `wait_ms`. */
+void plain_report(const struct ledger *ledger, const struct plain_terms *terms);
 
 #endif
