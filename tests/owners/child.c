@@ -355,8 +355,9 @@ static void reap(struct box *box)
         return;
     case BY_NOBODY:
     case BY_THE_KERNEL:
-        /* Ignored: it is gone when nobody can be waited for, or when its pidfd says so. */
-        if (disposition == BY_NOBODY && box->pidfd >= 0) {
+        /* Ignored: it is gone when nobody can be waited for, or when its pidfd says so. The latter
+         * no preload sees, and no rate can be told by ends that nobody saw. */
+        if (disposition == BY_NOBODY && box->pidfd >= 0 && run.mutated == NO_SITE) {
             struct pollfd poll_it = {.fd = box->pidfd, .events = POLLIN};
             poll(&poll_it, 1, -1);
         } else if (waitpid(box->pid, NULL, 0) != -1 || errno != ECHILD) {

@@ -544,7 +544,8 @@ static bool work(struct sandbox *sandbox)
         return true;
     }
     /* A listener that was never asked anything is a descriptor like others. */
-    bool must_ask = run.mutated == site_seccomp_listener_sent && !box->begun;
+    bool matters = box->launched_by == ORPHAN || run.mutated == site_seccomp_listener_sent;
+    bool must_ask = matters && !box->begun;
     bool gives_up = draw(sandbox, 16) == 0;
     if (box->calls == 0 || box->killed || (gives_up && !must_ask)) {
         /* At times the listener goes with questions still to come: ENOSYS for them. */
