@@ -38,6 +38,17 @@ static inline uint32_t shim_path_owner(const char *path)
     return child_of_path(&shim.sandbox, path);
 }
 
+/* The same for a path that starts at `dir`, where it does not start at the root. */
+uint32_t shim_below_owner(int dir);
+static inline uint32_t shim_path_owner_at(int dir, const char *path)
+{
+    if (likely(shim.sandbox.children == 0)) {
+        return 0;
+    }
+    bool leaves = path[0] == '.' && path[1] == '.';
+    return path[0] == '/' ? shim_path_owner(path) : leaves ? 0 : shim_below_owner(dir);
+}
+
 /* Whose a process is, or what comes through its pidfd; 0: no live child's. */
 uint32_t shim_pid_owner(int pid);
 uint32_t shim_pidfd_owner(int pidfd);

@@ -47,11 +47,30 @@ TAKES_FD(shm_open, SHM, (const char *name, int flags, mode_t mode), (name, flags
 TAKES_FD(posix_openpt, PTY, (int flags), (flags), OPEN_CLOEXEC)
 TAKES_FD(getpt, PTY, (void), (), false)
 
-/* A descriptor of a child's files in /proc is the child's. */
-static int opened(const struct unwind_start *here, const char *path, int fd, bool cloexec)
+/* The live child whose this descriptor is; 0: it is none's. */
+static uint32_t child_of(const struct ledger_fd *record)
+{
+    uint32_t owner = __atomic_load_n(&record->owner, __ATOMIC_RELAXED);
+    const struct ledger_owner *sandbox = ledger_owner(&shim.ledger, owner);
+    return sandbox && child_owner(&shim.sandbox, (int)sandbox->pid) == owner ? owner : 0;
+}
+
+/* A descriptor of a child's files in /proc is the child's, and so is what is opened below it. What
+ * else of a child's may be a directory (received, or taken in a scope) says nothing of the kind. */
+uint32_t shim_below_owner(int dir)
+{
+    const struct ledger_fd *record = shim_watching() ? ledger_fd_record(&shim.ledger, dir) : NULL;
+    if (!record || (record->kind != LEDGER_FD_FILE && record->kind != LEDGER_FD_DIRECTORY) ||
+        (record->flags & (LEDGER_SCOPED | LEDGER_GIVEN | LEDGER_TIED))) {
+        return 0;
+    }
+    return child_of(record);
+}
+
+static int opened(const struct unwind_start *here, int dir, const char *path, int fd, bool cloexec)
 {
     return shim_took_for(here, fd, LEDGER_FD_FILE, cloexec,
-                         likely(fd >= 0) ? shim_path_owner(path) : 0);
+                         likely(fd >= 0) ? shim_path_owner_at(dir, path) : 0);
 }
 
 #define MODE(last)                                                                                 \
@@ -67,7 +86,7 @@ static int opened(const struct unwind_start *here, const char *path, int fd, boo
     EXPORT int name(const char *path, int flags, ...)                                              \
     {                                                                                              \
         MODE(flags)                                                                                \
-        return opened(HERE, path,                                                                  \
+        return opened(HERE, AT_FDCWD, path,                                                        \
                       PERFORM(FAULT(not_cancelled), int, name, (path, flags, mode),                \
                               raw_syscall4(SYS_openat, AT_FDCWD, path, flags, mode)),              \
                       OPEN_CLOEXEC);                                                               \
@@ -76,7 +95,7 @@ static int opened(const struct unwind_start *here, const char *path, int fd, boo
     EXPORT int name(int dir, const char *path, int flags, ...)                                     \
     {                                                                                              \
         MODE(flags)                                                                                \
-        return opened(HERE, path,                                                                  \
+        return opened(HERE, dir, path,                                                             \
                       PERFORM(FAULT(not_cancelled), int, name, (dir, path, flags, mode),           \
                               raw_syscall4(SYS_openat, dir, path, flags, mode)),                   \
                       OPEN_CLOEXEC);                                                               \
@@ -87,15 +106,15 @@ OPENS_AT(openat)
 OPENS_AT(openat64)
 
 /* Their fortified forms. */
-#define OPENS_CHECKED(name, params, args)                                                          \
+#define OPENS_CHECKED(name, dir, params, args)                                                     \
     EXPORT int name params                                                                         \
     {                                                                                              \
-        return opened(HERE, path, REAL(name) args, OPEN_CLOEXEC);                                  \
+        return opened(HERE, dir, path, REAL(name) args, OPEN_CLOEXEC);                             \
     }
-OPENS_CHECKED(__open_2, (const char *path, int flags), (path, flags))
-OPENS_CHECKED(__open64_2, (const char *path, int flags), (path, flags))
-OPENS_CHECKED(__openat_2, (int dir, const char *path, int flags), (dir, path, flags))
-OPENS_CHECKED(__openat64_2, (int dir, const char *path, int flags), (dir, path, flags))
+OPENS_CHECKED(__open_2, AT_FDCWD, (const char *path, int flags), (path, flags))
+OPENS_CHECKED(__open64_2, AT_FDCWD, (const char *path, int flags), (path, flags))
+OPENS_CHECKED(__openat_2, dir, (int dir, const char *path, int flags), (dir, path, flags))
+OPENS_CHECKED(__openat64_2, dir, (int dir, const char *path, int flags), (dir, path, flags))
 
 /* pidfd_open.2, pidfd_getfd.2: a child's pidfd is the child's, and so is what comes through it. */
 uint32_t shim_pid_owner(int pid)
@@ -107,9 +126,7 @@ uint32_t shim_pidfd_owner(int pidfd)
 {
     const struct ledger_fd *record =
         shim.sandbox.children && shim_watching() ? ledger_fd_record(&shim.ledger, pidfd) : NULL;
-    uint32_t owner = record ? __atomic_load_n(&record->owner, __ATOMIC_RELAXED) : 0;
-    const struct ledger_owner *sandbox = ledger_owner(&shim.ledger, owner);
-    return sandbox && child_owner(&shim.sandbox, (int)sandbox->pid) == owner ? owner : 0;
+    return record ? child_of(record) : 0;
 }
 
 EXPORT int pidfd_open(pid_t pid, unsigned flags)

@@ -135,7 +135,7 @@ static uint32_t owner_of(const long *a)
     switch (a[0]) {
     case SYS_openat:
     case SYS_openat2:
-        return shim_path_owner((const char *)a[2]);
+        return shim_path_owner_at((int)a[1], (const char *)a[2]);
 #ifdef SYS_open
     case SYS_open:
         return shim_path_owner((const char *)a[1]);

@@ -113,6 +113,12 @@ static void files(void)
     }
     path[strlen(path) - strlen("/status")] = 0;
     expect_owner(open(path, O_PATH | O_DIRECTORY | O_CLOEXEC), pid, false, "/proc/PID itself");
+    int below = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    expect_owner(openat(below, "status", O_RDONLY), pid, false, "below /proc/PID");
+    expect_owner((int)syscall(SYS_openat, below, "stat", O_RDONLY), pid, false, "below, raw");
+    expect_owner(openat(below, "../self/status", O_RDONLY), 0, false, "beside /proc/PID");
+    expect_owner(openat(below, "/dev/null", O_RDONLY), 0, false, "not below /proc/PID");
+    expect_owner(below, pid, false, "what others were opened below");
     DIR *directory = opendir(path);
     check(directory != NULL, "opendir: %m");
     if (directory) {
