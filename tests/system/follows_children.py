@@ -89,7 +89,7 @@ ended = subprocess.run([boxledger, "run", "--follow", "--", takes, "children=3"]
                        stderr=subprocess.PIPE, timeout=60)
 lines = ended.stderr.decode().splitlines()
 check(len([line for line in lines if line.startswith("SUMMARY: ")]) == 5, lines)
-check(lines[-1] == "SUMMARY: boxledger: nothing left behind by 0 sandboxes in 4 processes",
+check(lines[-1] == "SUMMARY: boxledger: nothing left behind by 3 sandboxes in 4 processes",
       lines[-1])
 
 # A child that outlives the program is told as it is then, and waits for nobody at its end.
