@@ -22,6 +22,9 @@ enum cli_status {
     CLI_SIGNAL_BASE = 128,
 };
 
+/* What libdw may want of a stack, generously. */
+#define CLI_STACK_SIZE (UINT64_C(8) << 20)
+
 /* "boxledger: ..." and a newline, on stderr. */
 void cli_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -1,9 +1,13 @@
 /*
- * main.c: the command `boxledger`: picks the subcommand. It does nothing else.
+ * main.c: the command `boxledger`: picks the subcommand, and sees to it that the subcommand has
+ * standard descriptors and a stack. It does nothing else.
  */
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <ucontext.h>
 
 #include "cli/cli.h"
 #include "config.h"
@@ -34,16 +38,57 @@ void cli_say(const char *format, ...)
 }
 
 /* Where a standard descriptor is closed, a ledger would get its number, and what is said on stderr
- * would go into it. Close-on-exec: the program finds them closed, as they were. */
+ * would go into it. Close-on-exec: the program finds them closed, as they were. Read-only: a report
+ * that goes there fails, as it would if nothing were there. */
 static void occupy_standard_descriptors(void)
 {
     int fd;
 
     do
-        fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+        fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     while (fd >= 0 && fd <= STDERR_FILENO);
     if (fd >= 0)
         close(fd);
+}
+
+/* process-global because makecontext hands no pointer on */
+static struct {
+    int (*subcommand)(int, char **);
+    int argc;
+    char **argv;
+    int status;
+} call;
+
+static void call_subcommand(void)
+{
+    call.status = call.subcommand(call.argc, call.argv);
+}
+
+/* Where the hard limit keeps the main stack small, the subcommand gets one that no limit concerns.
+ * Not a thread: signals are to interrupt it. */
+static int run_with_stack(int (*subcommand)(int, char **), int argc, char **argv)
+{
+    struct rlimit limit;
+    ucontext_t here, there;
+    char *stack;
+
+    if (getrlimit(RLIMIT_STACK, &limit) != 0 || limit.rlim_max >= CLI_STACK_SIZE ||
+        getcontext(&there) != 0)
+        return subcommand(argc, argv);
+    stack = mmap(NULL, CLI_STACK_SIZE, PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+    if (stack == MAP_FAILED)
+        return subcommand(argc, argv);
+    (void)mprotect(stack, (size_t)sysconf(_SC_PAGESIZE), PROT_NONE);
+    call.subcommand = subcommand;
+    call.argc = argc;
+    call.argv = argv;
+    there.uc_stack.ss_sp = stack;
+    there.uc_stack.ss_size = CLI_STACK_SIZE;
+    there.uc_link = &here;
+    makecontext(&there, call_subcommand, 0);
+    (void)swapcontext(&here, &there);
+    return call.status;
 }
 
 int main(int argc, char **argv)
@@ -57,9 +102,9 @@ int main(int argc, char **argv)
         return CLI_USAGE;
     }
     if (strcmp(subcommand, "run") == 0)
-        return run_main(argc - 1, argv + 1);
+        return run_with_stack(run_main, argc - 1, argv + 1);
     if (strcmp(subcommand, "report") == 0)
-        return report_main(argc - 1, argv + 1);
+        return run_with_stack(report_main, argc - 1, argv + 1);
     if (strcmp(subcommand, "--help") == 0 || strcmp(subcommand, "-h") == 0 ||
         strcmp(subcommand, "help") == 0) {
         (void)fputs(usage, stdout);

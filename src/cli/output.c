@@ -10,8 +10,6 @@
 
 #include "cli/cli.h"
 
-#define STACK (UINT64_C(8) << 20)
-
 static bool open_file(struct output *output)
 {
     /* Not O_TRUNC: until there is a report, an old one stays. */
@@ -55,18 +53,16 @@ bool output_begin(struct output *output, struct arguments *arguments, FILE *stan
     return !output->path || open_file(output);
 }
 
-/* libdw takes much of it, and the program's limit is not ours. */
+/* As late as this, since the program's limit is not ours. Of a small hard limit main.c takes care.
+ */
 static void allow_stack(void)
 {
-    struct rlimit limit, more;
+    struct rlimit limit;
 
-    if (getrlimit(RLIMIT_STACK, &limit) != 0 || limit.rlim_cur >= STACK)
+    if (getrlimit(RLIMIT_STACK, &limit) != 0 || limit.rlim_cur >= CLI_STACK_SIZE ||
+        limit.rlim_max < CLI_STACK_SIZE)
         return;
-    more.rlim_cur = STACK;
-    more.rlim_max = limit.rlim_max > STACK ? limit.rlim_max : STACK;
-    if (setrlimit(RLIMIT_STACK, &more) == 0)
-        return;
-    limit.rlim_cur = limit.rlim_max;
+    limit.rlim_cur = CLI_STACK_SIZE;
     (void)setrlimit(RLIMIT_STACK, &limit);
 }
 
