@@ -30,7 +30,10 @@ static void make_sound(struct ledger_writer *writer)
     struct kernel_view view = {.fds_known = true, .ranges_known = true, .taken_ns = INT64_MAX};
     struct kernel_fd fds[] = {{3, "/memfd:a"}, {70000, "socket:[1]"}};
     struct kernel_range ranges[] = {{code, code + 65536, 0, NULL}, {2 * code, 3 * code, 5, "/x"}};
-    uint32_t stacks[3], owner;
+    struct kernel_series series = {(char[]){"eventfd"}, 30, {.stride = 4, .noted = 40}};
+    struct kernel_thread threads[] = {{4242, "main"}};
+    uint64_t gone[] = {2};
+    uint32_t stacks[3], owner, growing;
     unsigned char *annex;
     size_t annex_size;
 
@@ -49,6 +52,24 @@ static void make_sound(struct ledger_writer *writer)
     writer_mapping(writer, 2 * code, 4096, stacks[1])->flags = LEDGER_FILE_MAP;
     (void)writer_event(writer, LEDGER_EVENT_UNMAP_REFUSED, ENOMEM, stacks[2], 7);
     writer_event(writer, LEDGER_EVENT_DOUBLE_CLOSE, EBADF, stacks[2], 7)->other_stack = stacks[0];
+    writer_event(writer, LEDGER_EVENT_INHERITABLE, 0, stacks[0], 1)->start = 3;
+    (void)writer_event(writer, LEDGER_EVENT_FOREIGN_CLOSE, 0, stacks[1], 1);
+    (void)writer_event(writer, LEDGER_EVENT_NEARLY_FULL, EMFILE, 0, 1);
+    writer_owner_record(writer, writer_owner(writer, 1, LEDGER_ENDED))->parent = owner;
+    writer_ends(writer, 2, 80);
+    growing = writer_stack(writer, (const uint64_t[]){code + 0x777, 0});
+    writer_growth(writer, growing, 8, (const uint32_t[]){1, 9, 17, 25, 33, 41, 49, 57, 65, 73}, 10);
+    ((struct ledger_stack *)writer_record(writer, LEDGER_STACKS, growing))->fds_live = 80;
+    for (uint32_t i = 0; i < 80; i++)
+        writer_fd(writer, 100 + i, LEDGER_FD_PIPE, growing)->since_ns = INT64_MAX;
+    series.growth.first = writer_header(writer)->epoch - 40;
+    series.growth.noted = writer_header(writer)->epoch;
+    view.gone = gone;
+    view.gone_count = 1;
+    view.threads = threads;
+    view.thread_count = 1;
+    view.series = &series;
+    view.series_count = 1;
     view.fds = fds;
     view.fd_count = 2;
     view.ranges = ranges;
