@@ -6,12 +6,12 @@
 #include "supervisor/guest_abi.h"
 
     .section .rodata
-    .globl guest_image_start
-    .globl guest_image_end
+    .globl guest_image
+    .globl guest_image_bytes
 
 #ifdef __x86_64__
     .code64
-guest_image_start:
+guest_image:
     leaq greeting(%rip), %rsi
     movl $(greeting_end - greeting), %ecx
     movl $GUEST_PORT_CONSOLE, %edx
@@ -78,8 +78,12 @@ greeting_end:
 guest_image_end:
 #else
 /* Another machine: nothing to run, and vm_cpu.c says so. */
-guest_image_start:
+guest_image:
 guest_image_end:
 #endif
+
+    .balign 4
+guest_image_bytes:
+    .long guest_image_end - guest_image
 
     .section .note.GNU-stack, "", %progbits

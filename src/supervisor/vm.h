@@ -139,14 +139,9 @@ int vm_churn_close(struct vm_churn *churn, struct error *error);
 
 /* --- the command ------------------------------------------------------------------------------ */
 
-/* Exit statuses of `boxsup vm`. */
-enum {
-    VM_STATUS_FAILED = 1, /* a file cannot be mapped, or the guest did not do its work */
-    VM_STATUS_USAGE = 2,
-    VM_STATUS_NO_KVM = 3, /* there are no VMs here: no /dev/kvm, no permission */
-};
-
-/* `boxsup vm`; argv[0] is "vm". Returns the exit status, after one line on stderr if not 0. */
+/* `boxsup vm`; argv[0] is "vm". Returns an exit status of status.h, after one line on
+ * stderr if that is not 0: STATUS_UNSUPPORTED where there are no VMs, STATUS_FAILED where a file
+ * cannot be mapped or the guest did not do its work. */
 int vm_command(int argc, char **argv);
 
 #endif

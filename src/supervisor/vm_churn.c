@@ -6,6 +6,7 @@
  * itself is the same with and without.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <linux/memfd.h>
 #include <pthread.h>
@@ -53,8 +54,9 @@ static const struct guest_range windows[][GUEST_REGIONS] = {
  * VMA, and live on until every second one of their pages would be a VMA more than the process may
  * have. Then the first of each two ends. */
 #define TRAP_REGIONS 1024
-#define TRAP_MOST 8192    /* sandboxes; a limit for a limit */
+#define TRAP_MOST 8192 /* sandboxes; a limit for a limit */
 #define MAX_MAP_COUNT_PATH "/proc/sys/vm/max_map_count"
+#define NUMBER_BYTES 32
 
 struct trap {
     pthread_mutex_t lock;
@@ -209,7 +211,7 @@ static int snapshot_and_restore(const struct vm_churn *churn, struct vm *vm, uin
         return -1;
     if (vm_unmap(vm, first, error) == 0 && map_file(churn, vm, first, error) == 0 &&
         write_to_file(churn, vm, first, error) == 0 &&
-        ask(vm, VM_WRITE, first, FILE_BYTES, 0, FILE_PAGES, error) == 0 &&
+        ask(vm, VM_WRITE, first, WRITTEN_BYTES, 0, WRITTEN_PAGES, error) == 0 &&
         vm_snapshot_restore(vm, snapshot, error) == 0 &&
         sum_file(vm, first, sum_after_write(churn), error) == 0)
         result = vm_unmap(vm, first, error);
@@ -261,11 +263,13 @@ static int churn_sandbox(struct vm_churn *churn, unsigned long number, struct er
 /* So many sandboxes that half of their pages are more than the VMAs that a process may have. */
 static int init_trap(struct trap *trap, struct error *error)
 {
-    owned_file FILE *limit = fopen(MAX_MAP_COUNT_PATH, "re");
-    unsigned long most = 0;
+    owned_fd int limit = open(MAX_MAP_COUNT_PATH, O_RDONLY | O_CLOEXEC);
+    char text[NUMBER_BYTES] = {0};
+    unsigned long most;
 
-    if (limit == NULL || fscanf(limit, "%lu", &most) != 1)
-        return error_set(error, 0, "%s cannot be read", MAX_MAP_COUNT_PATH);
+    if (limit < 0 || read(limit, text, sizeof(text) - 1) <= 0)
+        return error_set(error, errno, "%s cannot be read", MAX_MAP_COUNT_PATH);
+    most = strtoul(text, NULL, 10);
     trap->needed = 2 * (most / TRAP_REGIONS + 1);
     if (trap->needed > TRAP_MOST)
         return error_set(error, 0, "merge-trap: vm.max_map_count is too high, %lu", most);
@@ -326,7 +330,7 @@ int vm_churn_open(struct vm_churn **churn, const struct vm_churn_options *option
     made->defects = options->defects;
     pthread_mutex_init(&made->trap.lock, NULL);
     if (vm_host_open(&made->host, error) != 0 || make_file(made, error) != 0 ||
-        init_trap(&made->trap, error) != 0) {
+        ((made->defects & VM_MERGE_TRAP) && init_trap(&made->trap, error) != 0)) {
         vm_churn_close(made, NULL);
         return -1;
     }

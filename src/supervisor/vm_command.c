@@ -11,6 +11,7 @@
 
 #include "supervisor/error.h"
 #include "supervisor/owned.h"
+#include "supervisor/status.h"
 #include "supervisor/vm.h"
 
 /* What the guest puts at the start of each page: "boxsup" in ASCII. */
@@ -34,12 +35,6 @@ struct command {
     struct file_map *maps;
     size_t count;
 };
-
-static void command_clear(struct command *command)
-{
-    free(command->maps);
-    *command = (struct command){0};
-}
 
 static int say(int status, const struct error *error)
 {
@@ -161,7 +156,7 @@ static int run(const struct command *command, struct vm *vm, struct error *error
     return fflush(stdout) != 0 ? error_set(error, errno, "cannot write to standard output") : 0;
 }
 
-static int run_on_host(const struct command *command, struct vm_host *host, struct error *error)
+static int run_in_vm(const struct command *command, struct vm_host *host, struct error *error)
 {
     const struct vm_options options = {.label = "vm"};
     struct vm *vm = NULL;
@@ -173,19 +168,27 @@ static int run_on_host(const struct command *command, struct vm_host *host, stru
     return vm_destroy(vm, result == 0 ? error : NULL) != 0 ? -1 : result;
 }
 
-int vm_command(int argc, char **argv)
+static int run_on_host(const struct command *command)
 {
-    __attribute__((cleanup(command_clear))) struct command command = {0};
     struct vm_host *host = NULL;
     struct error error = {0};
-    int result = read_arguments(&command, argc, argv, &error);
+    int result;
 
-    if (result != 0)
-        return result > 0 ? 0 : say(VM_STATUS_USAGE, &error);
     if (vm_host_open(&host, &error) != 0)
-        return say(VM_STATUS_NO_KVM, &error);
-    result = run_on_host(&command, host, &error);
+        return say(STATUS_UNSUPPORTED, &error);
+    result = run_in_vm(command, host, &error);
     if (vm_host_close(host, result == 0 ? &error : NULL) != 0)
         result = -1;
-    return result == 0 ? 0 : say(VM_STATUS_FAILED, &error);
+    return result == 0 ? 0 : say(STATUS_FAILED, &error);
+}
+
+int vm_command(int argc, char **argv)
+{
+    struct command command = {0};
+    struct error error = {0};
+    int result = read_arguments(&command, argc, argv, &error);
+    int status = result < 0 ? say(STATUS_USAGE, &error) : result > 0 ? 0 : run_on_host(&command);
+
+    free(command.maps);
+    return status;
 }

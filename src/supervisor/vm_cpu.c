@@ -27,8 +27,8 @@ _Static_assert((int)VM_STOP == GUEST_COMMAND_STOP && (int)VM_SUM == GUEST_COMMAN
                "guest.S and its host agree on the commands");
 
 /* guest.S */
-extern const uint8_t guest_image_start[];
-extern const uint8_t guest_image_end[];
+extern const uint8_t guest_image[];
+extern const uint32_t guest_image_bytes;
 
 /* One request on its way to the guest, and its answer on the way back, in 32-bit halves. */
 struct talk {
@@ -86,8 +86,7 @@ void vm_cpu_load_guest(uint8_t *memory)
     /* The directories follow one another, so they are one table of all large pages. */
     for (unsigned i = 0; i < DIRECTORIES * TABLE_ENTRIES; i++)
         put_entry(memory, GUEST_DIRECTORY_ADDRESS, i, i * LARGE_PAGE | is_table | PAGE_IS_LARGE);
-    memcpy(memory + GUEST_CODE_ADDRESS, guest_image_start,
-           (size_t)(guest_image_end - guest_image_start));
+    memcpy(memory + GUEST_CODE_ADDRESS, guest_image, guest_image_bytes);
 }
 
 static void set_long_mode(struct vm_cpu_state *state)
@@ -266,7 +265,7 @@ static struct talk new_talk(const struct vm_request *request)
                                                  request->value};
     struct talk talk = {0};
 
-    for (unsigned i = 0; i < GUEST_REQUEST_WORDS; i++) {
+    for (size_t i = 0; i < GUEST_REQUEST_WORDS; i++) {
         talk.request[2 * i] = (uint32_t)words[i];
         talk.request[2 * i + 1] = (uint32_t)(words[i] >> 32);
     }

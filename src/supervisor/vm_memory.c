@@ -24,41 +24,46 @@
 
 #define FIRST_PAGES 16
 
-/* A mapping with an object that owns it. Of `bytes`, `margin` at each end are not the guest's. */
-static int map(struct vm_memory **memory, size_t bytes, size_t margin, int protection, int fd,
-               struct error *error)
+/* A mapping with an object that owns it, or NULL. Of `bytes`, `margin` at each end are not the
+ * guest's. */
+static struct vm_memory *map(size_t bytes, size_t margin, int protection, int fd,
+                             struct error *error)
 {
-    owned_memory struct vm_memory *made = calloc(1, sizeof(*made));
+    struct vm_memory *made = calloc(1, sizeof(*made));
     int flags = MAP_PRIVATE | (fd < 0 ? MAP_ANONYMOUS : 0);
 
-    if (made == NULL)
-        return error_set(error, ENOMEM, "cannot map memory");
-    if (owned_map_make(&made->map, bytes, protection, flags, fd, 0) != 0)
-        return error_set(error, errno, "mmap of %zu bytes", bytes);
+    if (made == NULL) {
+        error_set(error, ENOMEM, "cannot map memory");
+        return NULL;
+    }
+    if (owned_map_make(&made->map, bytes, protection, flags, fd, 0) != 0) {
+        error_set(error, errno, "mmap of %zu bytes", bytes);
+        free(made);
+        return NULL;
+    }
     made->start = (uint8_t *)made->map.start + margin;
     made->bytes = bytes - 2 * margin;
     made->references = 1;
     made->is_file = fd >= 0;
-    *memory = owned_memory_move(made);
-    return 0;
+    return made;
 }
 
 int vm_memory_map_file(struct vm_memory **memory, int fd, size_t bytes, bool is_writable,
                        struct error *error)
 {
-    return map(memory, bytes, 0, PROT_READ | (is_writable ? PROT_WRITE : 0), fd, error);
+    *memory = map(bytes, 0, PROT_READ | (is_writable ? PROT_WRITE : 0), fd, error);
+    return *memory != NULL ? 0 : -1;
 }
 
 int vm_memory_map_zeros(struct vm_memory **memory, size_t bytes, bool apart, struct error *error)
 {
-    if (!apart)
-        return map(memory, bytes, 0, PROT_READ | PROT_WRITE, -1, error);
+    size_t margin = apart ? GUEST_PAGE : 0;
+    struct vm_memory *made =
+        map(bytes + 2 * margin, margin, apart ? PROT_NONE : PROT_READ | PROT_WRITE, -1, error);
 
-    struct vm_memory *made = NULL;
-
-    if (map(&made, bytes + 2 * GUEST_PAGE, GUEST_PAGE, PROT_NONE, -1, error) != 0)
+    if (made == NULL)
         return -1;
-    if (mprotect(made->start, bytes, PROT_READ | PROT_WRITE) != 0) {
+    if (apart && mprotect(made->start, bytes, PROT_READ | PROT_WRITE) != 0) {
         error_set(error, errno, "mprotect of %zu bytes", bytes);
         vm_memory_release(made, NULL);
         return -1;

@@ -5,19 +5,16 @@
  *   vm_driver churn COUNT JOBS [DEFECT...]    sandboxes one after another, in JOBS threads
  *
  * A churn prints a line at the 1,000th sandbox and at the last, with what the process holds; at the
- * first error it stops, and exits with 1.
+ * first error it stops, says it, and exits with 125.
  */
-#include <dirent.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "supervisor/error.h"
-#include "supervisor/owned.h"
-#include "supervisor/vm.h"
+#include "supervisor/status.h"
+#include "vm_test.h"
 
 #define SETTLED 1000 /* sandboxes, after which nothing may grow */
 #define MOST_JOBS 64
@@ -41,42 +38,12 @@ struct run {
     pthread_mutex_t lock;
 };
 
-static unsigned long count_descriptors(void)
-{
-    owned_directory DIR *directory = opendir("/proc/self/fd");
-    unsigned long count = 0;
-
-    while (directory != NULL && readdir(directory) != NULL)
-        count++;
-    return count - 3; /* ., .. and its own */
-}
-
-static unsigned long count_vmas(void)
-{
-    owned_file FILE *maps = fopen("/proc/self/maps", "re");
-    unsigned long count = 0;
-    int c;
-
-    while (maps != NULL && (c = getc(maps)) != EOF)
-        count += c == '\n';
-    return count;
-}
-
-static unsigned long resident_kib(void)
-{
-    owned_file FILE *statm = fopen("/proc/self/statm", "re");
-    unsigned long total = 0;
-    unsigned long resident = 0;
-
-    if (statm == NULL || fscanf(statm, "%lu %lu", &total, &resident) != 2)
-        return 0;
-    return resident * (unsigned long)sysconf(_SC_PAGESIZE) / 1024;
-}
-
 static void tell(unsigned long done)
 {
-    printf("done=%lu fds=%lu vmas=%lu rss_kib=%lu\n", done, count_descriptors(), count_vmas(),
-           resident_kib());
+    struct holds holds = count_holds();
+
+    printf("done=%lu fds=%lu vmas=%lu rss_kib=%lu\n", done, holds.descriptors, holds.vmas,
+           holds.resident_kib);
     fflush(stdout);
 }
 
@@ -88,38 +55,49 @@ static void *work(void *argument)
 
     while (!atomic_load(&run->has_failed) &&
            (number = atomic_fetch_add(&run->begun, 1) + 1) <= run->count) {
-        if (vm_churn_one(run->churn, number, &error) != 0) {
-            pthread_mutex_lock(&run->lock);
-            run->error = error;
-            atomic_store(&run->has_failed, true);
-            pthread_mutex_unlock(&run->lock);
-        } else if (atomic_fetch_add(&run->ended, 1) + 1 == SETTLED) {
-            tell(SETTLED);
+        if (vm_churn_one(run->churn, number, &error) == 0) {
+            atomic_fetch_add(&run->ended, 1);
+            continue;
         }
+        pthread_mutex_lock(&run->lock);
+        run->error = error;
+        atomic_store(&run->has_failed, true);
+        pthread_mutex_unlock(&run->lock);
     }
     return NULL;
+}
+
+/* Up to the count-th sandbox. No thread but this one is left, and no sandbox, but the defects'. */
+static void run_until(struct run *run, unsigned long count, unsigned jobs)
+{
+    pthread_t threads[MOST_JOBS];
+
+    atomic_store(&run->begun, atomic_load(&run->ended));
+    run->count = count;
+    for (unsigned i = 1; i < jobs; i++)
+        if (pthread_create(&threads[i], NULL, work, run) != 0)
+            abort();
+    work(run);
+    for (unsigned i = 1; i < jobs; i++)
+        pthread_join(threads[i], NULL);
+    tell(atomic_load(&run->ended));
 }
 
 static int churn(unsigned long count, unsigned jobs, unsigned chosen)
 {
     const struct vm_churn_options options = {.defects = chosen};
-    struct run run = {.count = count, .lock = PTHREAD_MUTEX_INITIALIZER};
-    pthread_t threads[MOST_JOBS];
+    struct run run = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
     if (vm_churn_open(&run.churn, &options, &run.error) != 0) {
         fprintf(stderr, "vm_driver: %s\n", run.error.text);
-        return VM_STATUS_NO_KVM;
+        return STATUS_UNSUPPORTED;
     }
-    for (unsigned i = 1; i < jobs; i++)
-        if (pthread_create(&threads[i], NULL, work, &run) != 0)
-            abort();
-    work(&run);
-    for (unsigned i = 1; i < jobs; i++)
-        pthread_join(threads[i], NULL);
-    tell(atomic_load(&run.ended));
+    run_until(&run, count < SETTLED ? count : SETTLED, jobs);
+    if (count > SETTLED && !run.has_failed)
+        run_until(&run, count, jobs);
     if (vm_churn_close(run.churn, run.has_failed ? NULL : &run.error) != 0 || run.has_failed) {
         fprintf(stderr, "vm_driver: %s\n", run.error.text);
-        return VM_STATUS_FAILED;
+        return STATUS_FAILED;
     }
     return 0;
 }
@@ -130,7 +108,7 @@ static unsigned find_defect(const char *name)
         if (strcmp(defects[i].name, name) == 0)
             return defects[i].defect;
     fprintf(stderr, "vm_driver: no defect %s\n", name);
-    exit(VM_STATUS_USAGE);
+    exit(STATUS_USAGE);
 }
 
 int main(int argc, char **argv)
@@ -141,7 +119,7 @@ int main(int argc, char **argv)
         return vm_command(argc - 1, argv + 1);
     if (argc < 4 || strcmp(argv[1], "churn") != 0 || atoi(argv[3]) > MOST_JOBS) {
         fprintf(stderr, "usage: vm_driver vm ... | churn COUNT JOBS [DEFECT...]\n");
-        return VM_STATUS_USAGE;
+        return STATUS_USAGE;
     }
     for (int i = 4; i < argc; i++)
         chosen |= find_defect(argv[i]);
