@@ -358,8 +358,8 @@ space has neighbours that the kernel cannot merge with, so that all variants do 
 The ledger grows in steps of 2 MiB. A step holds 65,536 descriptors; where fewer may be open (here
 {result['memory'].get('fds', 'some')}), the figure for one is a share of a step that is not full.
 
-The tools in the last table are measured on the same loops in the same session, each as a ratio of
-the bare loop.
+The tools in the last table are measured on the same loops, but not in the session of the figures
+above: once each, as a ratio of bare runs of their own. They show orders of magnitude.
 """
 
 
