@@ -1,0 +1,208 @@
+/*
+ * filter.c: see filter.h.
+ */
+#include "supervisor/filter.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <seccomp.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "supervisor/access.h"
+#include "supervisor/error.h"
+#include "supervisor/profile.h"
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+static const struct {
+    int call;
+    int number;
+} refused[] = {
+    /* What would open files past the notifications. */
+    {SCMP_SYS(io_uring_setup), ENOSYS},
+    {SCMP_SYS(io_uring_enter), ENOSYS},
+    {SCMP_SYS(io_uring_register), ENOSYS},
+    {SCMP_SYS(openat2), ENOSYS},
+    {SCMP_SYS(open_by_handle_at), EPERM},
+    /* clone's flags are numbers; clone3's are memory. The C library tries clone next. */
+    {SCMP_SYS(clone3), ENOSYS},
+    /* Another root would give paths another meaning. */
+    {SCMP_SYS(chroot), EPERM},
+    {SCMP_SYS(pivot_root), EPERM},
+    {SCMP_SYS(unshare), EPERM},
+    {SCMP_SYS(setns), EPERM},
+    {SCMP_SYS(mount), EPERM},
+    {SCMP_SYS(umount2), EPERM},
+    {SCMP_SYS(open_tree), EPERM},
+    {SCMP_SYS(move_mount), EPERM},
+    {SCMP_SYS(fsopen), EPERM},
+    {SCMP_SYS(fsconfig), EPERM},
+    {SCMP_SYS(fsmount), EPERM},
+    {SCMP_SYS(fspick), EPERM},
+    {SCMP_SYS(mount_setattr), EPERM},
+    /* The machine's, not a sandbox's. */
+    {SCMP_SYS(kexec_load), EPERM},
+    {SCMP_SYS(kexec_file_load), EPERM},
+    {SCMP_SYS(reboot), EPERM},
+    {SCMP_SYS(swapon), EPERM},
+    {SCMP_SYS(swapoff), EPERM},
+    {SCMP_SYS(init_module), EPERM},
+    {SCMP_SYS(finit_module), EPERM},
+    {SCMP_SYS(delete_module), EPERM},
+    {SCMP_SYS(acct), EPERM},
+    {SCMP_SYS(settimeofday), EPERM},
+    {SCMP_SYS(clock_settime), EPERM},
+    {SCMP_SYS(sethostname), EPERM},
+    {SCMP_SYS(setdomainname), EPERM},
+    {SCMP_SYS(quotactl), EPERM},
+    {SCMP_SYS(syslog), EPERM},
+    {SCMP_SYS(iopl), EPERM},
+    {SCMP_SYS(ioperm), EPERM},
+    /* Much of the kernel behind one call, and nothing that a sandboxed program needs. */
+    {SCMP_SYS(bpf), EPERM},
+    {SCMP_SYS(perf_event_open), EPERM},
+    {SCMP_SYS(userfaultfd), EPERM},
+    {SCMP_SYS(add_key), EPERM},
+    {SCMP_SYS(request_key), EPERM},
+    {SCMP_SYS(keyctl), EPERM},
+};
+
+/* Bits of clone's flags: each makes a namespace. */
+static const unsigned long namespaces[] = {
+    CLONE_NEWUSER, CLONE_NEWNS,  CLONE_NEWPID,    CLONE_NEWNET,
+    CLONE_NEWUTS,  CLONE_NEWIPC, CLONE_NEWCGROUP,
+};
+
+/* What puts characters into a terminal that the sandbox shares with a shell outside. */
+static const unsigned long terminal_injections[] = {TIOCSTI, TIOCLINUX};
+
+static const int opens[] = {SCMP_SYS(open), SCMP_SYS(openat), SCMP_SYS(creat)};
+
+struct maker {
+    scmp_filter_ctx context;
+    int failed; /* the first errno value */
+};
+
+/* A call that this architecture does not have needs no rule. */
+static void add(struct maker *maker, uint32_t action, int call, unsigned count,
+                const struct scmp_arg_cmp *arguments)
+{
+    int result;
+
+    if (call < 0 || maker->failed != 0)
+        return;
+    result = seccomp_rule_add_array(maker->context, action, call, count, arguments);
+    if (result != 0)
+        maker->failed = -result;
+}
+
+static void refuse_one_bit(struct maker *maker, int call, unsigned argument, unsigned long bit)
+{
+    struct scmp_arg_cmp has_bit = SCMP_CMP64(argument, SCMP_CMP_MASKED_EQ, bit, bit);
+
+    add(maker, SCMP_ACT_ERRNO(EPERM), call, 1, &has_bit);
+}
+
+static void refuse_always(struct maker *maker)
+{
+    const struct scmp_arg_cmp reaper = SCMP_CMP32(0, SCMP_CMP_EQ, PR_SET_CHILD_SUBREAPER);
+    const unsigned long low = 0xffffffffUL; /* ioctl's request is 32 bits; the rest is ignored */
+
+    for (size_t i = 0; i < COUNT(refused); i++)
+        add(maker, SCMP_ACT_ERRNO((uint16_t)refused[i].number), refused[i].call, 0, NULL);
+    for (size_t i = 0; i < COUNT(namespaces); i++)
+        refuse_one_bit(maker, SCMP_SYS(clone), 0, namespaces[i]);
+    for (size_t i = 0; i < COUNT(terminal_injections); i++) {
+        struct scmp_arg_cmp request =
+            SCMP_CMP64(1, SCMP_CMP_MASKED_EQ, low, terminal_injections[i]);
+
+        add(maker, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(ioctl), 1, &request);
+    }
+    /* children.h: no process of a sandbox adopts for longer than its main process. */
+    add(maker, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(prctl), 1, &reaper);
+}
+
+static void add_rules(struct maker *maker, const struct profile *profile)
+{
+    refuse_always(maker);
+    if (!access_refuses_truncation(profile))
+        add(maker, SCMP_ACT_ERRNO(EACCES), SCMP_SYS(truncate), 0, NULL);
+    if (!profile->network)
+        add(maker, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 0, NULL);
+    for (size_t i = 0; i < COUNT(opens); i++)
+        add(maker, SCMP_ACT_NOTIFY, opens[i], 0, NULL);
+    if (profile->hostname)
+        add(maker, SCMP_ACT_NOTIFY, SCMP_SYS(uname), 0, NULL);
+    if (profile->has_seed)
+        add(maker, SCMP_ACT_NOTIFY, SCMP_SYS(getrandom), 0, NULL);
+}
+
+/* libseccomp 2.5 writes a program to descriptors only. */
+static int export_program(struct filter *filter, scmp_filter_ctx context, struct error *error)
+{
+    owned_fd int fd = memfd_create("boxsup-filter", MFD_CLOEXEC);
+    owned_memory struct sock_filter *instructions = NULL;
+    struct stat status;
+    int result;
+
+    if (fd < 0)
+        return error_set(error, errno, "cannot make a memfd for the filter");
+    result = seccomp_export_bpf(context, fd);
+    if (result != 0)
+        return error_set(error, -result, "libseccomp cannot write the filter");
+    if (fstat(fd, &status) != 0)
+        return error_set(error, errno, "cannot measure the filter");
+    instructions = malloc((size_t)status.st_size);
+    if (!instructions)
+        return error_set(error, ENOMEM, "no room for the filter");
+    if (pread(fd, instructions, (size_t)status.st_size, 0) != status.st_size)
+        return error_set(error, EIO, "cannot read the filter back");
+    filter->program.len = (unsigned short)((size_t)status.st_size / sizeof *instructions);
+    filter->program.filter = owned_memory_move(instructions);
+    return 0;
+}
+
+int filter_make(struct filter *filter, const struct profile *profile, struct error *error)
+{
+    struct maker maker = {seccomp_init(SCMP_ACT_ALLOW), 0};
+    int result;
+
+    *filter = (struct filter){{0, NULL}};
+    if (!maker.context)
+        return error_set(error, ENOMEM, "libseccomp cannot begin a filter");
+    add_rules(&maker, profile);
+    result = maker.failed != 0 ? error_set(error, maker.failed, "libseccomp refuses a rule")
+                               : export_program(filter, maker.context, error);
+    seccomp_release(maker.context);
+    return result;
+}
+
+void filter_clear(struct filter *filter)
+{
+    owned_memory_free(&filter->program.filter);
+    filter->program.len = 0;
+}
+
+int filter_install(const struct filter *filter)
+{
+    const unsigned long kinds[] = {
+        /* Linux 5.19: no signal but a fatal one takes back a call that is being answered. */
+        SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
+        SECCOMP_FILTER_FLAG_NEW_LISTENER,
+    };
+    long fd = -1;
+
+    for (size_t i = 0; i < COUNT(kinds) && fd < 0; i++) {
+        fd = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, kinds[i], &filter->program);
+        if (fd < 0 && errno != EINVAL)
+            break;
+    }
+    return (int)fd;
+}

@@ -1,0 +1,126 @@
+/*
+ * opens.c: see opens.h.
+ */
+#include "supervisor/opens.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+
+#include "supervisor/notify.h"
+#include "supervisor/owned.h"
+#include "supervisor/policy.h"
+#include "supervisor/proc.h"
+#include "supervisor/sandbox.h"
+#include "supervisor/virtual.h"
+
+/* Linux's numbers of /dev/random and /dev/urandom: Documentation/admin-guide/devices.txt. */
+#define MEMORY_MAJOR 1
+#define RANDOM_MINOR 8
+#define URANDOM_MINOR 9
+
+/* The three calls in one form. */
+struct open_request {
+    int directory;
+    uint64_t path;
+    int flags;
+};
+
+static struct open_request read_request(const struct seccomp_data *data)
+{
+#ifdef SYS_open
+    if (data->nr == SYS_open)
+        return (struct open_request){AT_FDCWD, data->args[0], (int)data->args[1]};
+    if (data->nr == SYS_creat)
+        return (struct open_request){AT_FDCWD, data->args[0], O_CREAT | O_WRONLY | O_TRUNC};
+#endif
+    return (struct open_request){(int)data->args[0], data->args[1], (int)data->args[2]};
+}
+
+/* The directory that a relative path starts at, or -1. */
+static int open_start(const struct notification *notification, int directory)
+{
+    char path[sizeof "/proc//fd/" + 3 * (sizeof(pid_t) + sizeof(int))];
+
+    if (directory == AT_FDCWD)
+        (void)snprintf(path, sizeof path, "/proc/%d/cwd", notify_thread(notification));
+    else
+        (void)snprintf(path, sizeof path, "/proc/%d/fd/%d", notify_thread(notification), directory);
+    return open(path, O_PATH | O_CLOEXEC);
+}
+
+/* What the path means, as an O_PATH descriptor, or -1. Links of /proc that lead anywhere are not
+ * followed: what is behind them, Landlock decides on. */
+static int look_up(const struct notification *notification, const struct open_request *request,
+                   const char *path)
+{
+    struct open_how how = {
+        .flags = O_PATH | O_CLOEXEC | (unsigned)(request->flags & O_NOFOLLOW),
+        .resolve = RESOLVE_NO_MAGICLINKS,
+    };
+    owned_fd int start = -1;
+
+    if (path[0] != '/') {
+        start = open_start(notification, request->directory);
+        if (start < 0)
+            return -1;
+    }
+    return (int)syscall(SYS_openat2, start, path, &how, sizeof how);
+}
+
+static bool is_random(const struct stat *status)
+{
+    return S_ISCHR(status->st_mode) && major(status->st_rdev) == MEMORY_MAJOR &&
+           (minor(status->st_rdev) == RANDOM_MINOR || minor(status->st_rdev) == URANDOM_MINOR);
+}
+
+static bool is_hostname(const struct policy *policy, const struct stat *status)
+{
+    return status->st_dev == policy->hostname_dev && status->st_ino == policy->hostname_ino;
+}
+
+/* Whether it would cut off a file that it opens for reading, which an old Landlock permits. */
+static bool truncates_unseen(const struct policy *policy, int flags)
+{
+    return policy->refuses_truncation && (flags & O_TRUNC) && (flags & O_ACCMODE) == O_RDONLY;
+}
+
+void opens_answer(const struct notification *notification)
+{
+    const struct policy *policy = notification->sandbox->policy;
+    struct open_request request = read_request(&notification->request.data);
+    char path[PATH_MAX];
+    char own[PATH_MAX];
+    owned_fd int target = -1;
+    struct stat status;
+    int failed;
+
+    if (truncates_unseen(policy, request.flags)) {
+        notify_fail(notification, EACCES);
+        return;
+    }
+    failed = notify_read_text(notification, request.path, path, sizeof path);
+    if (failed != 0) {
+        notify_fail(notification, failed);
+        return;
+    }
+    target = look_up(notification, &request, proc_own_path(notification, path, own, sizeof own));
+    if (target < 0 || fstat(target, &status) != 0 || (request.flags & O_PATH)) {
+        notify_continue(notification);
+        return;
+    }
+    if (status.st_dev == policy->proc && S_ISREG(status.st_mode))
+        proc_answer_open(notification, target, request.flags);
+    else if (policy->profile.has_seed && is_random(&status))
+        virtual_answer_random(notification, request.flags);
+    else if (policy->profile.hostname && is_hostname(policy, &status))
+        virtual_answer_hostname(notification, request.flags);
+    else
+        notify_continue(notification);
+}

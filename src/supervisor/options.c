@@ -1,0 +1,262 @@
+/*
+ * options.c: see options.h. The table is all there is: a row an option.
+ */
+#include "supervisor/options.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <limits.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+
+#include "supervisor/defects.h"
+#include "supervisor/error.h"
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+#define CPUS_MAX 4096
+#define JOBS_MAX 1024
+#define SECONDS_MAX 86400
+#define MILLISECONDS 1000
+/* The newest that boxsup knows something about. */
+#define LANDLOCK_MAX 6
+#define DEFAULT_CHURN_COUNT 1000
+
+/* A whole number from `low` to `high`. */
+static int read_number(const char *text, uint64_t low, uint64_t high, uint64_t *number,
+                       struct error *error)
+{
+    char *end = NULL;
+
+    errno = 0;
+    *number = strtoull(text, &end, 10);
+    if (!isdigit((unsigned char)text[0]) || *end != 0 || errno != 0 || *number < low ||
+        *number > high)
+        return error_set(error, 0, "%s is not a number from %llu to %llu", text,
+                         (unsigned long long)low, (unsigned long long)high);
+    return 0;
+}
+
+/* Bytes: a number with K, M or G. */
+static int read_size(const char *text, uint64_t *bytes, struct error *error)
+{
+    static const char units[] = "KMG";
+    const char *unit = NULL;
+    unsigned shift = 0;
+    char *end = NULL;
+
+    errno = 0;
+    *bytes = strtoull(text, &end, 10);
+    if (isdigit((unsigned char)text[0]) && errno == 0 && *end && end[1] == 0 &&
+        (unit = strchr(units, toupper((unsigned char)*end))) != NULL)
+        shift = 10 * (unsigned)(unit - units + 1);
+    if (!isdigit((unsigned char)text[0]) || errno != 0 || (*end && !unit) || *bytes == 0 ||
+        *bytes > (uint64_t)INT64_MAX >> shift)
+        return error_set(error, 0, "%s is not a size: a number, with K, M or G behind it", text);
+    *bytes <<= shift;
+    return 0;
+}
+
+static int set_write(struct options *options, const char *value, struct error *error)
+{
+    if (options->profile.writable_count == PROFILE_WRITABLE_MAX)
+        return error_set(error, 0, "more than %d paths", PROFILE_WRITABLE_MAX);
+    options->profile.writable[options->profile.writable_count++] = value;
+    return 0;
+}
+
+static int set_directory(struct options *options, const char *value, struct error *error)
+{
+    (void)error;
+    options->directory = value;
+    return 0;
+}
+
+static int set_network(struct options *options, const char *value, struct error *error)
+{
+    (void)value, (void)error;
+    options->profile.network = true;
+    return 0;
+}
+
+static int set_cpus(struct options *options, const char *value, struct error *error)
+{
+    uint64_t number;
+
+    if (read_number(value, 1, CPUS_MAX, &number, error) != 0)
+        return -1;
+    options->profile.cpus = (unsigned)number;
+    return 0;
+}
+
+static int set_memory(struct options *options, const char *value, struct error *error)
+{
+    return read_size(value, &options->profile.memory, error);
+}
+
+static int set_hostname(struct options *options, const char *value, struct error *error)
+{
+    if (value[0] == 0 || strlen(value) >= sizeof(((struct utsname *)NULL)->nodename))
+        return error_set(error, 0, "a host's name has from 1 to %zu bytes",
+                         sizeof(((struct utsname *)NULL)->nodename) - 1);
+    options->profile.hostname = value;
+    return 0;
+}
+
+static int set_seed(struct options *options, const char *value, struct error *error)
+{
+    options->profile.has_seed = true;
+    return read_number(value, 0, UINT64_MAX, &options->profile.seed, error);
+}
+
+static int set_timeout(struct options *options, const char *value, struct error *error)
+{
+    uint64_t number;
+
+    if (read_number(value, 1, SECONDS_MAX, &number, error) != 0)
+        return -1;
+    options->timeout_ms = (unsigned)number * MILLISECONDS;
+    return 0;
+}
+
+static int set_landlock(struct options *options, const char *value, struct error *error)
+{
+    uint64_t number;
+
+    if (read_number(value, 1, LANDLOCK_MAX, &number, error) != 0)
+        return -1;
+    options->profile.landlock_abi = (int)number;
+    return 0;
+}
+
+static int set_defect(struct options *options, const char *value, struct error *error)
+{
+    return defects_add(&options->profile.defects, value, error);
+}
+
+static int set_kind(struct options *options, const char *value, struct error *error)
+{
+    static const char *const kinds[] = {
+        [OPTIONS_PROCESSES] = "process", [OPTIONS_VMS] = "vm", [OPTIONS_MIXED] = "mixed"};
+
+    for (size_t i = 0; i < COUNT(kinds); i++)
+        if (strcmp(value, kinds[i]) == 0) {
+            options->kind = (enum options_kind)i;
+            return 0;
+        }
+    return error_set(error, 0, "%s is not a kind: process, vm or mixed", value);
+}
+
+static int set_count(struct options *options, const char *value, struct error *error)
+{
+    uint64_t number;
+
+    if (read_number(value, 1, UINT32_MAX, &number, error) != 0)
+        return -1;
+    options->count = (unsigned long)number;
+    return 0;
+}
+
+static int set_jobs(struct options *options, const char *value, struct error *error)
+{
+    uint64_t number;
+
+    if (read_number(value, 1, JOBS_MAX, &number, error) != 0)
+        return -1;
+    options->jobs = (unsigned)number;
+    return 0;
+}
+
+#define BOTH (OPTIONS_RUN | OPTIONS_CHURN)
+
+static const struct option {
+    const char *name;
+    const char *value; /* what it is called; NULL: the option has none */
+    int (*set)(struct options *options, const char *value, struct error *error);
+    unsigned commands;
+    const char *text;
+} table[] = {
+    {"kind", "KIND", set_kind, OPTIONS_CHURN, "process, vm or mixed (process)"},
+    {"count", "N", set_count, OPTIONS_CHURN, "so many sandboxes (1000)"},
+    {"jobs", "J", set_jobs, OPTIONS_CHURN, "so many at once (1)"},
+    {"write", "PATH", set_write, BOTH, "may be written, and all below it; any number of times"},
+    {"directory", "PATH", set_directory, OPTIONS_RUN, "where the command starts"},
+    {"network", NULL, set_network, BOTH, "sockets"},
+    {"cpus", "N", set_cpus, BOTH, "so many processors are shown"},
+    {"memory", "SIZE", set_memory, BOTH, "is shown as all there is; each process's limit of data"},
+    {"hostname", "NAME", set_hostname, BOTH, "is shown"},
+    {"seed", "N", set_seed, BOTH, "random bytes come from it, the same ones each time"},
+    {"timeout", "SECONDS", set_timeout, BOTH, "after which it is killed"},
+    {"landlock", "N", set_landlock, BOTH, "at most this version, for tests"},
+    {"defect", "NAME", set_defect, BOTH, "a defect of `boxsup defects`; any number of times"},
+};
+
+static const struct option *find(const char *name, size_t length, enum options_command command)
+{
+    for (size_t i = 0; i < COUNT(table); i++)
+        if (strlen(table[i].name) == length && strncmp(name, table[i].name, length) == 0 &&
+            (table[i].commands & command))
+            return &table[i];
+    return NULL;
+}
+
+/* `argument` is behind its dashes. */
+static int read_one(struct options *options, enum options_command command, const char *argument,
+                    struct error *error)
+{
+    size_t length = strcspn(argument, "=");
+    const struct option *option = find(argument, length, command);
+    const char *value = argument[length] ? argument + length + 1 : NULL;
+
+    if (!option)
+        return error_set(error, 0, "--%.*s is not an option here; --help lists them", (int)length,
+                         argument);
+    if (!option->value && value)
+        return error_set(error, 0, "--%s takes no value", option->name);
+    if (option->value && !value)
+        return error_set(error, 0, "--%s needs a value: --%s=%s", option->name, option->name,
+                         option->value);
+    if (option->set(options, value, error) != 0)
+        return error_prefix(error, "--%s", option->name);
+    return 0;
+}
+
+int options_read(struct options *options, enum options_command command, int argc, char **argv,
+                 struct error *error)
+{
+    int next = 1;
+
+    *options = (struct options){.count = DEFAULT_CHURN_COUNT, .jobs = 1};
+    for (; next < argc && argv[next][0] == '-' && argv[next][1] != 0; next++) {
+        if (strcmp(argv[next], "--") == 0) {
+            next++;
+            break;
+        }
+        if (strcmp(argv[next], "--help") == 0) {
+            options->help = true;
+            return 0;
+        }
+        if (argv[next][1] != '-')
+            return error_set(error, 0, "%s is not an option here; --help lists them", argv[next]);
+        if (read_one(options, command, argv[next] + 2, error) != 0)
+            return -1;
+    }
+    options->operands = argv + next;
+    return 0;
+}
+
+void options_print(enum options_command command)
+{
+    for (size_t i = 0; i < COUNT(table); i++) {
+        char name[32];
+
+        if (!(table[i].commands & command))
+            continue;
+        (void)snprintf(name, sizeof name, "--%s%s%s", table[i].name, table[i].value ? "=" : "",
+                       table[i].value ? table[i].value : "");
+        (void)printf("    %-22s %s\n", name, table[i].text);
+    }
+}

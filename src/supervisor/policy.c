@@ -1,0 +1,44 @@
+/*
+ * policy.c: see policy.h.
+ */
+#include "supervisor/policy.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+
+#include "supervisor/access.h"
+#include "supervisor/error.h"
+#include "supervisor/owned.h"
+
+static int note_files(struct policy *policy, struct error *error)
+{
+    struct stat status;
+
+    if (stat("/proc/self", &status) != 0)
+        return error_set(error, errno, "boxsup needs /proc");
+    policy->proc = status.st_dev;
+    if (stat("/etc/hostname", &status) == 0) {
+        policy->hostname_dev = status.st_dev;
+        policy->hostname_ino = status.st_ino;
+    }
+    return 0;
+}
+
+int policy_make(struct policy *policy, const struct profile *profile, struct error *error)
+{
+    *policy = (struct policy){.profile = *profile, .ruleset = -1};
+    policy->refuses_truncation = !access_refuses_truncation(profile);
+    policy->ruleset = access_make_ruleset(profile, error);
+    if (policy->ruleset < 0 || filter_make(&policy->filter, profile, error) != 0 ||
+        note_files(policy, error) != 0) {
+        policy_clear(policy);
+        return -1;
+    }
+    return 0;
+}
+
+void policy_clear(struct policy *policy)
+{
+    owned_fd_close(&policy->ruleset);
+    filter_clear(&policy->filter);
+}

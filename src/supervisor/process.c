@@ -1,0 +1,278 @@
+/*
+ * process.c: see process.h.
+ */
+#include "supervisor/process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "boxledger.h"
+#include "supervisor/children.h"
+#include "supervisor/command.h"
+#include "supervisor/defects.h"
+#include "supervisor/error.h"
+#include "supervisor/inside.h"
+#include "supervisor/notify.h"
+#include "supervisor/owned.h"
+#include "supervisor/policy.h"
+#include "supervisor/sandbox.h"
+#include "supervisor/status.h"
+
+/* The control pipe's size: many sandboxes at once, and a user's pipes have a limit together. */
+#define CONTROL_BYTES 4096
+
+/* How long what an ended sandbox left is given to die before it is looked for again. */
+#define LEFTOVERS_MS 1
+
+/* What a sandbox has while it starts and runs. */
+struct run {
+    struct sandbox sandbox;
+    int process;    /* a pidfd of its main process */
+    int control[2]; /* from the sandbox: why its command did not start, or its end: it did */
+    int channel[2]; /* from the sandbox: its listener */
+    uint64_t deadline_ms;
+};
+
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static int make_channels(struct run *run, uint32_t defects, struct error *error)
+{
+    int flags = defects & DEFECT_PIPE_NO_CLOEXEC ? 0 : O_CLOEXEC;
+
+    if (pipe2(run->control, flags) != 0)
+        return error_set(error, errno, "cannot make a pipe");
+    (void)fcntl(run->control[0], F_SETPIPE_SZ, CONTROL_BYTES);
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, run->channel) != 0)
+        return error_set(error, errno, "cannot make a socket pair");
+    return 0;
+}
+
+/* The listener, or -1: the sandbox's process ended before it had one. */
+static int receive_listener(int channel)
+{
+    char byte;
+    struct iovec bytes = {&byte, sizeof byte};
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct msghdr message = {
+        .msg_iov = &bytes,
+        .msg_iovlen = 1,
+        .msg_control = &control,
+        .msg_controllen = sizeof control,
+    };
+    ssize_t got;
+    int listener = -1;
+
+    do
+        got = recvmsg(channel, &message, MSG_CMSG_CLOEXEC);
+    while (got < 0 && errno == EINTR);
+    if (got > 0 && message.msg_controllen >= CMSG_LEN(sizeof listener) &&
+        control.header.cmsg_type == SCM_RIGHTS)
+        memcpy(&listener, CMSG_DATA(&control.header), sizeof listener);
+    return listener;
+}
+
+/* Reads what the sandbox says about its start, all of it. False: it started. */
+static bool read_report(int control, uint32_t defects, struct inside_report *report)
+{
+    size_t have = 0;
+    ssize_t got;
+
+    memset(report, 0, sizeof *report);
+    do {
+        got = read(control, (char *)report + have, sizeof *report - have);
+        if (got > 0)
+            have += (size_t)got;
+        /* The defect: what one read returned is taken for all of it. */
+        if (got > 0 && (defects & DEFECT_SHORT_READ))
+            break;
+    } while (have < sizeof *report && (got > 0 || (got < 0 && errno == EINTR)));
+    return report->stage != INSIDE_STARTED;
+}
+
+static int tell_report(const struct inside_report *report, struct error *error)
+{
+    switch (report->stage) {
+    case INSIDE_COMMAND:
+        return error_set(error, report->number, "cannot run %s", report->what);
+    case INSIDE_DIRECTORY:
+        return error_set(error, report->number, "cannot start in %s", report->what);
+    default:
+        break;
+    }
+    (void)error_set(error, report->number, "%s",
+                    report->stage == INSIDE_STDIO        ? "cannot pass the standard descriptors"
+                    : report->stage == INSIDE_LIMITS     ? "cannot set the limits"
+                    : report->stage == INSIDE_PRIVILEGES ? "cannot give up privileges"
+                    : report->stage == INSIDE_LANDLOCK   ? "cannot restrict it by Landlock"
+                    : report->stage == INSIDE_FILTER     ? "cannot install the filter"
+                                                         : "cannot hand over the listener");
+    error->number = 0; /* it is not the command's fault */
+    return -1;
+}
+
+static int start(struct run *run, const struct process_request *request, const char *path,
+                 struct error *error)
+{
+    const struct policy *policy = run->sandbox.policy;
+    struct inside inside = {
+        .policy = policy,
+        .supervisor = getpid(),
+        .path = path,
+        .command = request->command,
+        .environment = request->environment,
+        .directory = request->directory,
+        .stdio = {request->stdio[0], request->stdio[1], request->stdio[2]},
+    };
+
+    if (make_channels(run, policy->profile.defects, error) != 0)
+        return -1;
+    inside.channel = run->channel[1];
+    inside.control = run->control[1];
+    run->sandbox.main = children_fork();
+    if (run->sandbox.main < 0)
+        return error_set(error, errno, "cannot fork");
+    if (run->sandbox.main == 0)
+        inside_run(&inside);
+    owned_fd_close(&run->channel[1]);
+    owned_fd_close(&run->control[1]);
+    /* It is not reaped yet, so this is it. */
+    run->process = (int)syscall(SYS_pidfd_open, run->sandbox.main, 0);
+    if (run->process < 0)
+        return error_set(error, errno, "cannot open a pidfd");
+    run->sandbox.listener = receive_listener(run->channel[0]);
+    owned_fd_close(&run->channel[0]);
+    if (run->sandbox.listener >= 0)
+        notify_prepare(run->sandbox.listener);
+    return 0;
+}
+
+/* For poll(2). */
+static int time_left(const struct run *run)
+{
+    uint64_t now = now_ms();
+
+    if (run->deadline_ms == 0)
+        return -1;
+    return run->deadline_ms > now ? (int)(run->deadline_ms - now) : 0;
+}
+
+/* Answers until the main process has ended. */
+static int serve(struct run *run, struct process_result *result, struct error *error)
+{
+    enum { PROCESS, LISTENER, CONTROL, COUNT };
+    struct pollfd polled[COUNT] = {
+        [PROCESS] = {.fd = run->process, .events = POLLIN},
+        [LISTENER] = {.fd = run->sandbox.listener, .events = POLLIN},
+        [CONTROL] = {.fd = run->control[0], .events = POLLIN},
+    };
+    struct inside_report report;
+
+    for (;;) {
+        int ready = poll(polled, COUNT, time_left(run));
+
+        if (ready < 0 && errno != EINTR)
+            return error_set(error, errno, "cannot wait for the sandbox");
+        if (ready == 0) {
+            result->timed_out = true;
+            return 0;
+        }
+        if (ready < 0)
+            continue;
+        if (polled[CONTROL].revents) {
+            polled[CONTROL].fd = -1;
+            if (read_report(run->control[0], run->sandbox.policy->profile.defects, &report))
+                return tell_report(&report, error);
+            owned_fd_close(&run->control[0]);
+        }
+        if ((polled[LISTENER].revents & POLLIN) && notify_serve(&run->sandbox, error) != 0)
+            return -1;
+        /* Nobody is left to notify; poll would say so again and again. */
+        if (polled[LISTENER].revents & ~POLLIN)
+            polled[LISTENER].fd = -1;
+        if (polled[PROCESS].revents)
+            return 0;
+    }
+}
+
+/* Whether processes of the sandbox are alive still, or dying. */
+static bool is_populated(const struct run *run, int wait_ms)
+{
+    struct pollfd polled = {.fd = run->sandbox.listener, .events = 0};
+
+    return run->sandbox.listener >= 0 && poll(&polled, 1, wait_ms) == 0;
+}
+
+/* From any state of the run. */
+static void finish(struct run *run, struct process_result *result)
+{
+    if (run->sandbox.main > 0) {
+        (void)kill(run->sandbox.main, SIGKILL); /* not reaped yet: the number is its own */
+        result->status = children_reap(run->sandbox.main);
+        /* What it left is our children now. Each time some die, theirs become ours. */
+        for (int wait_ms = 0; is_populated(run, wait_ms); wait_ms = LEFTOVERS_MS)
+            children_kill_orphans();
+    }
+    owned_fd_close(&run->sandbox.listener);
+    owned_fd_close(&run->process);
+    for (int end = 0; end < 2; end++) {
+        owned_fd_close(&run->control[end]);
+        owned_fd_close(&run->channel[end]);
+    }
+}
+
+int process_run(const struct policy *policy, const struct process_request *request,
+                struct process_result *result, struct error *error)
+{
+    struct run run = {
+        .sandbox = {.policy = policy, .listener = -1, .random = {policy->profile.seed}},
+        .process = -1,
+        .control = {-1, -1},
+        .channel = {-1, -1},
+        .deadline_ms = request->timeout_ms > 0 ? now_ms() + request->timeout_ms : 0,
+    };
+    owned_memory char *path = NULL;
+    boxledger_owner owner;
+    int failed;
+
+    *result = (struct process_result){0};
+    path = command_find(request->command[0], request->environment, error);
+    if (!path)
+        return -1;
+    owner = boxledger_begin(request->label);
+    (void)boxledger_enter(owner);
+    failed = start(&run, request, path, error);
+    if (failed == 0)
+        failed = serve(&run, result, error);
+    finish(&run, result);
+    result->notifications = run.sandbox.notifications;
+    (void)boxledger_leave(owner);
+    (void)boxledger_end(owner);
+    return failed;
+}
+
+int process_exit_status(const struct process_result *result)
+{
+    if (result->timed_out)
+        return STATUS_TIMED_OUT;
+    if (WIFSIGNALED(result->status))
+        return STATUS_SIGNAL_BASE + WTERMSIG(result->status);
+    return WEXITSTATUS(result->status);
+}

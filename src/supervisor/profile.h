@@ -1,0 +1,32 @@
+/*
+ * profile.h: what a process sandbox may do and what it sees. Only data: options.c and serve.c fill
+ * it in, everything else reads it.
+ */
+#ifndef SUPERVISOR_PROFILE_H
+#define SUPERVISOR_PROFILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* More --write options than this are a mistake. */
+#define PROFILE_WRITABLE_MAX 64
+
+struct profile {
+    /* Read-only is everything; these, and what is below them, may be written as well. */
+    const char *writable[PROFILE_WRITABLE_MAX];
+    size_t writable_count;
+    bool network; /* sockets; without it there are socket pairs only */
+    /* The newest version of Landlock to use; 0: what the kernel has. For tests of older ones. */
+    int landlock_abi;
+
+    unsigned cpus;        /* what /proc/cpuinfo and /proc/stat show; 0: as it is */
+    uint64_t memory;      /* bytes: what /proc/meminfo shows and what is enforced; 0: as it is */
+    const char *hostname; /* NULL: as it is */
+    bool has_seed;        /* random bytes come from `seed` */
+    uint64_t seed;
+
+    uint32_t defects;
+};
+
+#endif

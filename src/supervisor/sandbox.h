@@ -1,0 +1,22 @@
+/*
+ * sandbox.h: one process sandbox while it runs. It belongs to the thread that serves it.
+ */
+#ifndef SUPERVISOR_SANDBOX_H
+#define SUPERVISOR_SANDBOX_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "supervisor/random.h"
+
+struct policy;
+
+struct sandbox {
+    const struct policy *policy;
+    pid_t main;   /* its first process; the others are below it */
+    int listener; /* its notifications */
+    struct random random;
+    uint64_t notifications;
+};
+
+#endif
