@@ -12,6 +12,7 @@
 #include "options.h"
 #include "report/base.h"
 #include "report/write.h"
+#include "sandbox/rules.h"
 
 enum cli_status {
     CLI_USAGE = 2,                   /* a mistake in the command line; nothing was started */
@@ -48,6 +49,13 @@ char *arguments_text(struct arguments *arguments, struct options_text text);
 /* The lines of --help, for the keys in `only`. */
 void arguments_help(FILE *out, uint64_t only);
 
+/* --- rules.c --- */
+
+/* Reads the file of rules; false after one line on stderr, which names the first mistake's. */
+bool rules_load(struct rules *rules, struct arena *arena, const char *path);
+/* For the shim, whose program may change its directory and exec. */
+bool rules_make_absolute(struct arguments *arguments);
+
 /* --- target.c --- */
 
 /* What is known about a program before it is started. */
@@ -77,6 +85,7 @@ struct output {
     uint64_t settle_ns;
     struct write_options write;
     struct suppressions suppressions;
+    struct rules rules;
     struct symbols *symbols;
     struct write_summary summary;
     struct output_report {

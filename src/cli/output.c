@@ -49,6 +49,9 @@ bool output_begin(struct output *output, struct arguments *arguments, FILE *stan
         }
         output->write.suppressions = &output->suppressions;
     }
+    if (options->rules.text && !rules_load(&output->rules, &arguments->arena,
+                                           arguments_text(arguments, options->rules)))
+        return false;
     output->symbols = symbols_new();
     return !output->path || open_file(output);
 }
@@ -71,6 +74,7 @@ bool output_add(struct output *output, struct reader *reader, struct kernel_view
 {
     struct report_options options = {
         .suppressions = output->write.suppressions ? &output->suppressions : NULL,
+        .rules = &output->rules,
         .settle_ns = output->settle_ns,
     };
     struct output_report *item;

@@ -235,6 +235,8 @@ static int prepare(struct run *run)
 
     if (!output_begin(&run->output, &run->arguments, stderr))
         return CLI_USAGE;
+    if (!rules_make_absolute(&run->arguments))
+        return CLI_USAGE;
     target_inspect(&run->target, run->arguments.operands[0]);
     if (run->target.status) {
         cli_say("%s", run->target.failure.text);

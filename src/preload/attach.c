@@ -56,6 +56,11 @@ static void say(const char *const *parts)
     raw_syscall3(SYS_write, 2, line, used);
 }
 
+void shim_say(const char *const *parts)
+{
+    say(parts);
+}
+
 static void warn(const char *what, const char *which, const char *why)
 {
     say((const char *[]){"boxledger: warning: ", what, which, why, NULL});
@@ -567,6 +572,7 @@ static __attribute__((constructor)) void attach(int argc, char **argv, char **en
     }
     unwind_set_module_sink(module_seen);
     begin(argc, argv);
+    shim_rules_begin();
     if (real.on_exit) { /* libc has room for 32 without allocating */
         real.on_exit(exited, NULL);
     }

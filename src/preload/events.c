@@ -55,6 +55,9 @@ struct ledger_actor *shim_actor(void)
     if (unlikely(!shim_thread.known)) {
         know_thread();
     }
+    if (unlikely(shim_thread.renamed)) {
+        shim_thread_renamed();
+    }
     if (FAULT(extra_call)) {
         raw_syscall0(SYS_getpid);
     }
@@ -186,6 +189,7 @@ static void taken(const struct unwind_start *here, int fd, enum ledger_fd_kind k
 void shim_fd_taken(const struct unwind_start *here, int fd, enum ledger_fd_kind kind,
                    unsigned flags, uint32_t detail)
 {
+    (void)shim_actor(); /* which may have become a sandbox */
     struct sandbox_scope scope = sandbox_scope(&shim.sandbox, &shim_thread.sandbox);
     if (scope.owner && !scope.is_explicit) {
         flags |= LEDGER_SCOPED;

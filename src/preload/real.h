@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <mqueue.h>
 #include <poll.h>
+#include <pthread.h>
 #include <pty.h>
 #include <sched.h>
 #include <signal.h>

@@ -17,6 +17,7 @@
 #include "ledger/ledger.h"
 #include "options.h"
 #include "raw.h"
+#include "sandbox/rules.h"
 #include "sandbox/sandbox.h"
 #include "unwind.h"
 
@@ -45,6 +46,7 @@ struct shim {
     struct options options;
     struct ledger ledger;
     struct sandbox sandbox;
+    struct rules rules;
 };
 
 _Static_assert(offsetof(struct shim, vm_children) == 8, "wrap_vfork.S counts there");
@@ -64,6 +66,10 @@ struct shim_thread {
     bool known;
     bool was_free; /* when it began, no thread that it could have inherited from had a filter */
     bool detached; /* it has a descriptor table of its own: unshare(CLONE_FILES) */
+    /* The name that another thread gave it, and where, which it has not looked at yet. */
+    uint32_t renamed;
+    uint32_t renamed_stack;
+    char name[16]; /* prctl.2: with its NUL */
 };
 
 /* thread-local: initial-exec, so that a signal handler's first touch allocates nothing */
@@ -164,7 +170,21 @@ struct sandbox_event shim_sandbox_event(const struct unwind_start *here);
 uint32_t shim_child_ticket(void);
 void shim_child_made(const struct unwind_start *here, pid_t pid, uint32_t ticket, int signal);
 
+/* --- wrap_names.c: threads that a rule makes sandboxes --- */
+
+/* Reads the rules that the options name, in the constructor. */
+void shim_rules_begin(void);
+
+/* The calling thread has this name now. */
+void shim_thread_named(const struct unwind_start *here, const char *name);
+
+/* Another thread gave this one a name. */
+void shim_thread_renamed(void);
+
 /* --- attach.c --- */
+
+/* The parts, up to a NULL, as one line on stderr. */
+void shim_say(const char *const *parts);
 
 /* In a forked child that --follow wants: a ledger of its own. */
 void shim_follow_child(void);

@@ -278,6 +278,8 @@ EXPORT int prctl(int option, ...)
                          raw_syscall5(SYS_prctl, option, a, b, c, d));
     if (option == PR_SET_SECCOMP) {
         shim_after_filter(false, result == 0);
+    } else if (option == PR_SET_NAME && result == 0) {
+        shim_thread_named(HERE, (const char *)a);
     }
     return result;
 }

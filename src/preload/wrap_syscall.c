@@ -181,7 +181,7 @@ static long ioctl_made(const struct unwind_start *here, const long *a)
     return result;
 }
 
-static long prctl_made(const long *a)
+static long prctl_made(const struct unwind_start *here, const long *a)
 {
     bool sets = a[1] == PR_SET_SECCOMP;
     if (sets) {
@@ -190,6 +190,8 @@ static long prctl_made(const long *a)
     long result = made(a);
     if (sets) {
         shim_after_filter(false, result == 0);
+    } else if (a[1] == PR_SET_NAME && result == 0) {
+        shim_thread_named(here, (const char *)a[2]);
     }
     return result;
 }
@@ -318,7 +320,7 @@ static __attribute__((noinline)) long dispatch(const struct unwind_start *here, 
     case SYS_seccomp:
         return seccomp_made(here, a);
     case SYS_prctl:
-        return prctl_made(a);
+        return prctl_made(here, a);
     case SYS_ioctl:
         return ioctl_made(here, a);
     case SYS_mmap:

@@ -13,6 +13,7 @@
 
 #include "report/codes.h"
 #include "report/growing.h"
+#include "report/ignore.h"
 #include "report/names.h"
 #include "report/report.h"
 #include "report/verdicts.h"
@@ -829,6 +830,29 @@ bool report_build(struct report *report, const struct reader *reader,
             return failure_set(failure, "%s: %s", reader->name, why.text);
         }
         view = &annex;
+static void ignore(struct report *report, struct report_findings *findings,
+                   const struct rules *rules, bool live)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < findings->count; i++) {
+        if (!ignore_finding(rules, &findings->items[i])) {
+            findings->items[kept++] = findings->items[i];
+        } else if (!live) {
+            report->suppressed++;
+            report->suppressed_count += findings->items[i].count;
+        }
+    }
+    findings->count = kept;
+}
+
+static void apply_rules(struct report *report, const struct rules *rules)
+{
+    ignore(report, &report->findings, rules, false);
+    ignore(report, &report->refused, rules, false);
+    ignore(report, &report->live, rules, true);
+}
+
     }
     groups.view = view;
     describe_process(report, reader, view);
@@ -861,6 +885,8 @@ void report_free(struct report *report)
 bool report_has_errors(const struct report *report)
 {
     for (size_t i = 0; i < report->findings.count; i++) {
+    if (options->rules)
+        apply_rules(report, options->rules);
         enum report_verdict verdict = report->findings.items[i].verdict;
 
         if (verdict == REPORT_LEAKED || verdict == REPORT_GROWING || verdict == REPORT_DOUBLE_CLOSE)

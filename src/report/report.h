@@ -142,8 +142,11 @@ struct report {
     struct kernel_view annex; /* of a saved ledger: names come from it */
 };
 
+struct rules;
+
 struct report_options {
     struct suppressions *suppressions; /* NULL: none */
+    const struct rules *rules;         /* NULL: none */
     uint64_t settle_ns;                /* what a sandbox may take to tidy up after its end */
 };
 
