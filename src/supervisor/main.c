@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "config.h"
+#include "supervisor/churn.h"
 #include "supervisor/defects.h"
 #include "supervisor/run.h"
 #include "supervisor/say.h"
@@ -17,6 +18,7 @@
 static const char usage[] =
     "usage: boxsup run [--OPTION...] [--] COMMAND [ARGUMENT...]\n"
     "       boxsup vm [--OPTION...]\n"
+    "       boxsup churn [--OPTION...] [--] [COMMAND [ARGUMENT...]]\n"
     "       boxsup defects\n"
     "       boxsup --help | --version\n"
     "\n"
@@ -51,9 +53,8 @@ static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
 } commands[] = {
-    {"run", run_command},           {"vm", vm_command},
-    {"defects", defects_command},   {"--help", help_command},
-    {"--version", version_command},
+    {"run", run_command},         {"vm", vm_command},       {"churn", churn_command},
+    {"defects", defects_command}, {"--help", help_command}, {"--version", version_command},
 };
 
 /* Where a standard descriptor is closed, something of ours would get its number, and the sandbox
