@@ -552,7 +552,8 @@ static __attribute__((constructor)) void attach(int argc, char **argv, char **en
     read_options(environment);
     know_process(argv);
     enum shim_ledger_place place = choose_ledger(argv);
-    bool wanted = place == SHIM_LEDGER_ANONYMOUS || ledger_path[0];
+    bool wanted = (place == SHIM_LEDGER_ANONYMOUS || ledger_path[0]) &&
+                  (follows() || !shim_environment_is_of_another(environment));
     shim_environment_hide(environment,
                           place == SHIM_LEDGER_ANONYMOUS || !wanted ? NULL : ledger_path);
     if (filtered_already()) {

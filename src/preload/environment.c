@@ -5,6 +5,9 @@
  * the supervised process itself execs (a wrapper script that ends in the real supervisor), the new
  * image gets them back and goes on with the ledger. Under --follow they stay where they are: every
  * child is to find them.
+ *
+ * With them goes the number of the process that the exec is in: a static image can take nothing
+ * out, and its children are not to take themselves for it.
  */
 #include <dlfcn.h>
 #include <string.h>
@@ -14,6 +17,8 @@
 
 #define PRELOAD "LD_PRELOAD="
 #define OPTIONS "BOXLEDGER_OPTIONS="
+#define EXEC_PID "BOXLEDGER_EXEC_PID="
+#define EXEC_PID_MAX (sizeof(EXEC_PID) + 10)
 #define TEXT_MAX 4096u
 
 /* process-global because the process has one environment: what to put back, and where we are */
@@ -128,6 +133,29 @@ void shim_environment_attach(const char *attach_to)
     append_text(kept.options, "'");
 }
 
+/* "BOXLEDGER_EXEC_PID=0000000123" */
+static void put_exec_pid(char to[EXEC_PID_MAX])
+{
+    char *digit = to + EXEC_PID_MAX - 1;
+    *digit = 0;
+    for (pid_t rest = shim.pid; digit > to + strlen(EXEC_PID); rest /= 10) {
+        *--digit = (char)('0' + rest % 10);
+    }
+    memcpy(to, EXEC_PID, strlen(EXEC_PID));
+}
+
+bool shim_environment_is_of_another(char *const *environment)
+{
+    char ours[EXEC_PID_MAX];
+    put_exec_pid(ours);
+    for (; *environment; environment++) {
+        if (starts_with(*environment, EXEC_PID)) {
+            return strcmp(*environment, ours) != 0;
+        }
+    }
+    return false;
+}
+
 void shim_environment_hide(char **environment, const char *attach_to)
 {
     bool follow = options_given(&shim.options, OPTIONS_KEY_follow);
@@ -147,6 +175,8 @@ void shim_environment_hide(char **environment, const char *attach_to)
             append_text(kept.options, entry);
             strip_ledger(entry + strlen(OPTIONS));
             keep = follow || FAULT(environment_kept);
+        } else if (starts_with(entry, EXEC_PID)) {
+            keep = false;
         }
 #ifdef BOXLEDGER_FAULTS
         if (starts_with(entry, "BOXLEDGER_FAULT=") && strlen(entry) < sizeof(kept.fault)) {
@@ -232,9 +262,9 @@ struct shim_exec shim_exec_begin(const char *path, char *const *environment)
             theirs = environment[count];
         }
     }
-    size_t pointers = (count + 5) * sizeof(char *);
+    size_t pointers = (count + 6) * sizeof(char *);
     size_t text_max = (size_t)2 * TEXT_MAX + (theirs ? strlen(theirs) : 0);
-    exec.size = (pointers + text_max + ~shim.page_mask) & shim.page_mask;
+    exec.size = (pointers + text_max + EXEC_PID_MAX + ~shim.page_mask) & shim.page_mask;
     long copy = raw_syscall6(SYS_mmap, 0, (long)exec.size, PROT_READ | PROT_WRITE,
                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     exec.begun = true;
@@ -249,12 +279,15 @@ struct shim_exec shim_exec_begin(const char *path, char *const *environment)
     put_preload(text, text_max, theirs);
     exec.environment = to;
     for (size_t i = 0; i < count; i++) {
-        if (!starts_with(environment[i], PRELOAD) && !starts_with(environment[i], OPTIONS)) {
+        if (!starts_with(environment[i], PRELOAD) && !starts_with(environment[i], OPTIONS) &&
+            !starts_with(environment[i], EXEC_PID)) {
             *to++ = environment[i];
         }
     }
     *to++ = text;
     *to++ = kept.options;
+    put_exec_pid(text + text_max);
+    *to++ = text + text_max;
 #ifdef BOXLEDGER_FAULTS
     if (kept.fault[0]) {
         *to++ = kept.fault;

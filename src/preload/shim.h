@@ -203,6 +203,10 @@ void shim_remember_stderr(void);
 
 /* --- environment.c: what the program and its children see of us, which is nothing --- */
 
+/* Whether an exec of another process put us there: a static image between it and us, its parent,
+ * could not take us out. */
+bool shim_environment_is_of_another(char *const *environment);
+
 /* Takes us out of the environment that the program was started with. */
 void shim_environment_hide(char **environment, const char *attach_to);
 

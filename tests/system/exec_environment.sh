@@ -34,3 +34,9 @@ status=0
 run --report="$work/report" -- sh -c "exec $work/static" 2>"$work/err" || status=$?
 [[ $status -eq 124 ]] || fail "status $status: $(<"$work/err")"
 grep -q "went on as $work/static" "$work/report" || fail "$(<"$work/report")"
+
+# Bare, they have no ledger to go by.
+status=0
+LD_PRELOAD=$shim BOXLEDGER_OPTIONS=live=1 sh -c "exec $work/static" >"$work/out" 2>"$work/err" ||
+    status=$?
+[[ $status -eq 6 && ! -s $work/err ]] || fail "bare: status $status, $(<"$work/err")"
