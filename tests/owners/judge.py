@@ -27,7 +27,7 @@ supervise = os.path.join(os.environ.get("BOXLEDGER_OWNERS_PROGRAMS",
                                         os.path.join(build, "tests/owners")), "supervise")
 SKIPPED = 77
 PR_SET_CHILD_SUBREAPER = 36
-SECONDS = 1200          # for one run, of 10,000 sandboxes at most
+SECONDS = 900           # for one run, of 10,000 sandboxes at most
 SETTLE_S = 1.6          # the settling time is 1 s
 LIVE_PAUSE_MS = 6000    # how long a run that is judged live waits at its end
 GROWING_COUNT = 64      # sandboxes of a mutant that is found by its rate

@@ -322,9 +322,6 @@ static struct {
 static void *work(void *unused)
 {
     (void)unused;
-    sigset_t all;
-    sigfillset(&all); /* SIGCHLD is the main thread's */
-    pthread_sigmask(SIG_BLOCK, &all, NULL);
     pthread_mutex_lock(&worker.lock);
     while (!worker.stops) {
         if (worker.job != NULL) {
@@ -355,10 +352,14 @@ void run_on_worker(void (*job)(void *), void *argument)
 
 static void worker_start(void)
 {
+    sigset_t all, before;
     worker.stops = false;
+    sigfillset(&all); /* SIGCHLD is the main thread's, from the worker's first instruction on */
+    pthread_sigmask(SIG_BLOCK, &all, &before);
     if (pthread_create(&worker.thread, NULL, work, NULL) != 0) {
         give_up("a thread");
     }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 static void worker_stop(void)
