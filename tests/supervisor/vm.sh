@@ -23,14 +23,18 @@ judge() {
     [[ $1 -eq 0 ]] || fail "$2: status $1"
 }
 
-# both PROGRAM ARGS...: bare, then under the shim; both must succeed.
+# both PROGRAM ARGS...: bare, then under the shim; both must succeed, and leave nothing behind.
 both() {
     local status=0
     timeout -k 5 "$limit" "$programs/$1" "${@:2}" || status=$?
     judge $status "$*"
-    LD_PRELOAD=$shim timeout -k 5 "$limit" "$programs/$1" "${@:2}" 2>"$work/shimmed" || status=$?
+    # Within timeout, since a child of what is preloaded is not.
+    timeout -k 5 "$limit" env LD_PRELOAD="$shim" "$programs/$1" "${@:2}" 2>"$work/shimmed" ||
+        status=$?
     [[ $status -eq 0 ]] || cat "$work/shimmed" >&2
     judge $status "$* under the shim"
+    grep -q "^SUMMARY: boxledger: nothing left behind" "$work/shimmed" ||
+        fail "$* under the shim: $(<"$work/shimmed")"
 }
 
 # refuses STATUS PATTERN ARGS...: `boxsup vm ARGS...` exits with that, after exactly one line, which

@@ -3,11 +3,13 @@
  * gets zeroed, addresses of its own, and an end that leaves nothing.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "vm_test.h"
@@ -16,6 +18,8 @@
 #define FACTOR 0x9e3779b97f4a7c15UL
 #define SPARE_ADDRESS UINT64_C(0x9000) /* of the guest's own memory: behind its code */
 #define MARK UINT64_C(0xb0)
+#define ALARM_US 200
+#define INTERRUPTED_SANDBOXES 100
 
 static struct vm *new_vm(struct vm_host *host, const struct guest_range *windows)
 {
@@ -274,6 +278,30 @@ static void a_vm_ends_in_any_state(struct vm_host *host)
     works(vm_destroy(last, &error), &error);
 }
 
+static void on_alarm(int number)
+{
+    (void)number;
+}
+
+/* A signal interrupts a run, and whatever else the kernel lets it interrupt. */
+static void signals_interrupt_nothing(void)
+{
+    const struct vm_churn_options options = {0};
+    const struct sigaction action = {.sa_handler = on_alarm};
+    const struct itimerval often = {{.tv_usec = ALARM_US}, {.tv_usec = ALARM_US}};
+    const struct itimerval never = {0};
+    struct error error = {0};
+    struct vm_churn *churn = NULL;
+
+    sigaction(SIGALRM, &action, NULL);
+    setitimer(ITIMER_REAL, &often, NULL);
+    works(vm_churn_open(&churn, &options, &error), &error);
+    for (unsigned i = 1; i <= INTERRUPTED_SANDBOXES; i++)
+        works(vm_churn_one(churn, i, &error), &error);
+    works(vm_churn_close(churn, &error), &error);
+    setitimer(ITIMER_REAL, &never, NULL);
+}
+
 int main(void)
 {
     struct vm_host *host = need_host();
@@ -288,5 +316,6 @@ int main(void)
     bad_maps_are_refused_and_change_nothing(host);
     a_vm_ends_in_any_state(host);
     works(vm_host_close(host, &error), &error);
+    signals_interrupt_nothing();
     return verdict();
 }
