@@ -46,8 +46,20 @@ struct groups {
     struct owners owners;
     struct text_id *texts;
     struct group *all;
+    struct member *members;
     struct part *parts; /* of what one call mapped: the first that was counted */
     struct arena arena;
+};
+
+/* A sandbox that a group has counted. */
+struct member_key {
+    const struct group *group;
+    uint64_t owner;
+};
+
+struct member {
+    struct member_key key;
+    UT_hash_handle hh;
 };
 
 struct part_key {
@@ -73,7 +85,7 @@ struct group {
     uint32_t stack;
     uint32_t released_by[2];
     uint32_t unbound_by;
-    uint32_t *owners; /* distinct; the last one first looked at */
+    uint32_t *owners; /* distinct */
     size_t owner_count;
     uint64_t most_of_what; /* of what grows: how many are called as all of it is */
     uint64_t order;        /* of appearance */
@@ -172,13 +184,19 @@ static void note_thread(struct report_finding *finding, const struct kernel_view
     finding->thread_count++;
 }
 
-static void note_owner(struct group *group, uint32_t owner)
+static void note_owner(struct groups *groups, struct group *group, uint32_t owner)
 {
+    struct member_key key = {group, owner};
+    struct member *member;
+
     if (owner == 0)
         return;
-    for (size_t i = group->owner_count; i-- > 0;)
-        if (group->owners[i] == owner)
-            return;
+    HASH_FIND(hh, groups->members, &key, sizeof key, member);
+    if (member)
+        return;
+    member = arena_alloc(&groups->arena, sizeof *member);
+    member->key = key;
+    HASH_ADD(hh, groups->members, key, sizeof key, member);
     group->owners = base_grow(group->owners, group->owner_count, sizeof *group->owners);
     group->owners[group->owner_count++] = owner;
 }
@@ -255,7 +273,7 @@ static struct group *group_case(struct groups *groups, const struct verdicts_cas
     finding->verified = finding->verified && held->verified;
     if (group->unbound_by == 0 && verdict == REPORT_LEAKED)
         group->unbound_by = the->unbound_by;
-    note_owner(group, the->owner);
+    note_owner(groups, group, the->owner);
     note_name(finding, held->name);
     note_thread(finding, groups->view, held->fd ? held->fd->tid : held->mapping->tid);
     note_released_by(group, groups->reader, stack);
@@ -340,7 +358,7 @@ static void group_event(struct groups *groups, const struct ledger_event *event)
         finding->owner_kind = owner ? names_of_owner(owner->record->kind) : "";
         finding->error = event->error;
     }
-    note_owner(group, owners_index(&groups->owners, owner));
+    note_owner(groups, group, owners_index(&groups->owners, owner));
     finding->count += event->count;
     finding->bytes += event->bytes;
     finding->address = event->start;
@@ -784,11 +802,14 @@ static void count_leaked(struct report *report, const struct owners *owners)
 static void groups_end(struct groups *groups)
 {
     struct text_id *text, *next_text;
+    struct member *member, *next_member;
     struct part *part, *next_part;
     struct group *group, *next;
 
     HASH_ITER (hh, groups->texts, text, next_text)
         HASH_DEL(groups->texts, text);
+    HASH_ITER (hh, groups->members, member, next_member)
+        HASH_DEL(groups->members, member);
     HASH_ITER (hh, groups->parts, part, next_part)
         HASH_DEL(groups->parts, part);
     HASH_ITER (hh, groups->all, group, next)
@@ -809,27 +830,6 @@ static void apply_suppressions(struct report *report, struct suppressions *suppr
     suppress(report, &report->live, suppressions, true);
 }
 
-bool report_build(struct report *report, const struct reader *reader,
-                  const struct kernel_view *view, struct symbols *symbols,
-                  const struct report_options *options, struct failure *failure)
-{
-    static const struct report_options defaults = {.settle_ns = REPORT_SETTLE_NS};
-    struct kernel_view annex = {0};
-    struct groups groups = {.report = report, .reader = reader};
-    struct verify verify;
-
-    if (!options)
-        options = &defaults;
-
-    *report = (struct report){0};
-    if (!view && reader->annex) {
-        struct failure why = {0};
-
-        if (!kernel_view_unpack(&annex, reader->annex, reader->outside.annex_size, &why)) {
-            kernel_view_free(&annex);
-            return failure_set(failure, "%s: %s", reader->name, why.text);
-        }
-        view = &annex;
 static void ignore(struct report *report, struct report_findings *findings,
                    const struct rules *rules, bool live)
 {
@@ -853,6 +853,27 @@ static void apply_rules(struct report *report, const struct rules *rules)
     ignore(report, &report->live, rules, true);
 }
 
+bool report_build(struct report *report, const struct reader *reader,
+                  const struct kernel_view *view, struct symbols *symbols,
+                  const struct report_options *options, struct failure *failure)
+{
+    static const struct report_options defaults = {.settle_ns = REPORT_SETTLE_NS};
+    struct kernel_view annex = {0};
+    struct groups groups = {.report = report, .reader = reader};
+    struct verify verify;
+
+    if (!options)
+        options = &defaults;
+
+    *report = (struct report){0};
+    if (!view && reader->annex) {
+        struct failure why = {0};
+
+        if (!kernel_view_unpack(&annex, reader->annex, reader->outside.annex_size, &why)) {
+            kernel_view_free(&annex);
+            return failure_set(failure, "%s: %s", reader->name, why.text);
+        }
+        view = &annex;
     }
     groups.view = view;
     describe_process(report, reader, view);
@@ -864,6 +885,8 @@ static void apply_rules(struct report *report, const struct rules *rules)
     group_all(&groups, &verify, options->settle_ns);
     tell_groups(&groups, symbols);
     verify_free(&verify);
+    if (options->rules)
+        apply_rules(report, options->rules);
     if (options->suppressions)
         apply_suppressions(report, options->suppressions);
     count_leaked(report, &groups.owners);
@@ -885,8 +908,6 @@ void report_free(struct report *report)
 bool report_has_errors(const struct report *report)
 {
     for (size_t i = 0; i < report->findings.count; i++) {
-    if (options->rules)
-        apply_rules(report, options->rules);
         enum report_verdict verdict = report->findings.items[i].verdict;
 
         if (verdict == REPORT_LEAKED || verdict == REPORT_GROWING || verdict == REPORT_DOUBLE_CLOSE)

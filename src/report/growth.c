@@ -29,6 +29,10 @@
 #define DEVIATIONS 2.0
 /* What fills up slows down: the second half of the time has this part of the climb. */
 #define HALF_MIN 0.3
+/* How far apart the marks are that show a climb with no more sandboxes than before, as a part of
+ * the whole time, and how much of the climb of that time they must show. */
+#define SPAN_MIN 0.25
+#define OWN_CLIMB_MIN 0.5
 /* How long it may have stopped at the end, in times that it mostly takes to the next resource. */
 #define PAUSE_MAX 5.0
 
@@ -170,27 +174,31 @@ void growth_series_cut(struct growth_series *series)
     series->count = count;
 }
 
-/* How many the resources of one more living sandbox are, at the most: what goes up and down with
- * their number is no leak. A low-water mark goes with the number that lived at the beginning of
- * its interval, and so with the most of the interval before. */
-static double per_owner(const struct growth_series *series)
+/* Whether there is more of it though no more sandboxes live: what goes up and down with their
+ * number is no leak. Two marks far apart, the later with no more sandboxes than the earlier, and
+ * between them as much of the climb as that time should have. What was the fewest of an interval
+ * mostly was so at its beginning, when as many sandboxes may have lived as ever in the interval
+ * before, or in it. */
+static bool climbs_by_itself(const struct growth_series *series, double rate)
 {
-    double n = series->count - 1, sum_x = 0, sum_y = 0, sum_xx = 0, sum_xy = 0, slope, most = 0;
+    const struct growth_point *points = series->points;
+    unsigned last = series->count; /* what is held now, after the last interval */
+    double span = points[last - 1].to - points[0].from;
 
-    for (unsigned i = 1; i < series->count; i++) {
-        double x = series->points[i - 1].owners, y = series->points[i].low;
+    for (unsigned i = 0; i < last; i++) {
+        for (unsigned j = i + 1; j <= last; j++) {
+            double epochs = (j < last ? points[j].from : points[last - 1].to) - points[i].from;
+            double more = (j < last ? points[j].low : series->now) - points[i].low;
+            double before = points[i ? i - 1 : 0].owners, after = points[j - 1].owners;
 
-        sum_x += x;
-        sum_y += y;
-        sum_xx += x * x;
-        sum_xy += x * y;
-        if (i == 1 || (x > 0 && y / x < most))
-            most = x > 0 ? y / x : y;
+            if (j < last && points[j].owners > after)
+                after = points[j].owners;
+            if (epochs >= SPAN_MIN * span && after <= before &&
+                more >= OWN_CLIMB_MIN * rate * epochs)
+                return true;
+        }
     }
-    if (n * sum_xx - sum_x * sum_x <= 0)
-        return 0;
-    slope = (n * sum_xy - sum_x * sum_y) / (n * sum_xx - sum_x * sum_x);
-    return slope < 0 ? 0 : slope < most ? slope : most;
+    return false;
 }
 
 /* What was there for good at the beginning of each interval, and at the end of the last: the
@@ -202,8 +210,7 @@ struct line {
     double drop; /* the most that was given back in between */
 };
 
-/* Less `each` for every sandbox that lived. */
-static void draw(struct line *line, const struct growth_series *series, double each)
+static void draw(struct line *line, const struct growth_series *series)
 {
     const struct growth_point *points = series->points;
     double highest = 0;
@@ -212,8 +219,8 @@ static void draw(struct line *line, const struct growth_series *series, double e
     for (unsigned i = 0; i < line->count; i++) {
         bool now = i == series->count;
 
-        line->epochs[i] = (now ? points[i - 1].to : points[i].from) - points[0].from;
-        line->kept[i] = (now ? series->now : points[i].low) - each * points[i ? i - 1 : 0].owners;
+        line->epochs[i] = (double)((now ? points[i - 1].to : points[i].from) - points[0].from);
+        line->kept[i] = now ? series->now : points[i].low;
         if (i == 0 || line->kept[i] > highest)
             highest = line->kept[i];
         if (highest - line->kept[i] > line->drop)
@@ -257,11 +264,11 @@ static bool is_steady(const struct line *line, double climb)
     return true;
 }
 
-static bool climbs(const struct growth_series *series, double each, struct growth *growth)
+static bool climbs(const struct growth_series *series, struct growth *growth)
 {
     struct line line;
 
-    draw(&line, series, each);
+    draw(&line, series);
     growth->climb = line.kept[line.count - 1] - line.kept[0];
     /* The first mark is of the end of its epoch. */
     growth->rate = growth->climb / (line.epochs[line.count - 1] - 1);
@@ -274,12 +281,8 @@ static bool climbs(const struct growth_series *series, double each, struct growt
 bool growth_judge(const struct growth_series *series, struct growth *growth)
 {
     unsigned count = series->count;
-    double each;
 
     *growth = (struct growth){0};
-    if (count < 2 || series->points[count - 1].to - series->points[0].from < EPOCHS_MIN ||
-        !climbs(series, 0, growth))
-        return false;
-    each = per_owner(series);
-    return each <= 0 || climbs(series, each, growth);
+    return count >= 2 && series->points[count - 1].to - series->points[0].from >= EPOCHS_MIN &&
+           climbs(series, growth) && climbs_by_itself(series, growth->rate);
 }
