@@ -38,6 +38,8 @@ const char *report_resource_name(enum report_resource resource)
     return resource == REPORT_FD ? "fd" : "mapping";
 }
 
+#define OWNERS_FEW 32u /* sandboxes of a group that are looked for one by one */
+
 struct groups {
     struct report *report;
     const struct reader *reader;
@@ -46,20 +48,8 @@ struct groups {
     struct owners owners;
     struct text_id *texts;
     struct group *all;
-    struct member *members;
     struct part *parts; /* of what one call mapped: the first that was counted */
     struct arena arena;
-};
-
-/* A sandbox that a group has counted. */
-struct member_key {
-    const struct group *group;
-    uint64_t owner;
-};
-
-struct member {
-    struct member_key key;
-    UT_hash_handle hh;
 };
 
 struct part_key {
@@ -87,6 +77,7 @@ struct group {
     uint32_t unbound_by;
     uint32_t *owners; /* distinct */
     size_t owner_count;
+    uint8_t *owner_bits;   /* by index, once there are OWNERS_FEW */
     uint64_t most_of_what; /* of what grows: how many are called as all of it is */
     uint64_t order;        /* of appearance */
     UT_hash_handle hh;
@@ -184,19 +175,28 @@ static void note_thread(struct report_finding *finding, const struct kernel_view
     finding->thread_count++;
 }
 
+static bool has_owner(struct groups *groups, struct group *group, uint32_t owner)
+{
+    if (group->owner_count < OWNERS_FEW) {
+        for (size_t i = group->owner_count; i-- > 0;)
+            if (group->owners[i] == owner)
+                return true;
+        return false;
+    }
+    if (!group->owner_bits) {
+        group->owner_bits = arena_alloc(&groups->arena, groups->owners.count / 8 + 1);
+        for (size_t i = 0; i < group->owner_count; i++)
+            group->owner_bits[group->owners[i] / 8] |= (uint8_t)(1 << group->owners[i] % 8);
+    }
+    return group->owner_bits[owner / 8] >> owner % 8 & 1;
+}
+
 static void note_owner(struct groups *groups, struct group *group, uint32_t owner)
 {
-    struct member_key key = {group, owner};
-    struct member *member;
-
-    if (owner == 0)
+    if (owner == 0 || has_owner(groups, group, owner))
         return;
-    HASH_FIND(hh, groups->members, &key, sizeof key, member);
-    if (member)
-        return;
-    member = arena_alloc(&groups->arena, sizeof *member);
-    member->key = key;
-    HASH_ADD(hh, groups->members, key, sizeof key, member);
+    if (group->owner_bits)
+        group->owner_bits[owner / 8] |= (uint8_t)(1 << owner % 8);
     group->owners = base_grow(group->owners, group->owner_count, sizeof *group->owners);
     group->owners[group->owner_count++] = owner;
 }
@@ -802,14 +802,11 @@ static void count_leaked(struct report *report, const struct owners *owners)
 static void groups_end(struct groups *groups)
 {
     struct text_id *text, *next_text;
-    struct member *member, *next_member;
     struct part *part, *next_part;
     struct group *group, *next;
 
     HASH_ITER (hh, groups->texts, text, next_text)
         HASH_DEL(groups->texts, text);
-    HASH_ITER (hh, groups->members, member, next_member)
-        HASH_DEL(groups->members, member);
     HASH_ITER (hh, groups->parts, part, next_part)
         HASH_DEL(groups->parts, part);
     HASH_ITER (hh, groups->all, group, next)
