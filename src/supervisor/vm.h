@@ -131,7 +131,7 @@ int vm_churn_open(struct vm_churn **churn, const struct vm_churn_options *option
 
 /* One VM sandbox from begin to end: it maps, sums, writes, unmaps, is snapshot and restored, and
  * every answer is compared with the right one. Several threads may be in it. `number`, from 1, is
- * for its label and for messages. An error is the run's end, and a defect's. */
+ * for its label. An error is the run's end, and a defect's. */
 int vm_churn_one(struct vm_churn *churn, unsigned long number, struct error *error);
 
 /* NULL is fine. */

@@ -349,7 +349,7 @@ int vm_churn_one(struct vm_churn *churn, unsigned long number, struct error *err
     } else {
         result = churn_sandbox(churn, number, error);
     }
-    return result == 0 ? 0 : error_prefix(error, "sandbox %lu", number);
+    return result;
 }
 
 int vm_churn_close(struct vm_churn *churn, struct error *error)

@@ -2,7 +2,7 @@
  * vm_cpu.c: a virtual CPU in long mode, and the host's end of its ports. See vm_cpu.h.
  *
  * An access to a port is finished by KVM only at the next run, and registers that are read or set
- * before that are not what they seem. So nothing is left half done when the guest has answered.
+ * before that are not what they seem. So whatever is half done is finished first.
  */
 #include "supervisor/vm_cpu.h"
 
@@ -179,6 +179,8 @@ static int settle(struct vm_cpu *cpu, struct error *error)
 
 int vm_cpu_save(struct vm_cpu *cpu, struct vm_cpu_state *state, struct error *error)
 {
+    if (settle(cpu, error) != 0)
+        return -1;
     if (ioctl(cpu->fd, KVM_GET_REGS, &state->general) != 0)
         return error_set(error, errno, "KVM_GET_REGS");
     if (ioctl(cpu->fd, KVM_GET_SREGS, &state->special) != 0)
@@ -188,7 +190,6 @@ int vm_cpu_save(struct vm_cpu *cpu, struct vm_cpu_state *state, struct error *er
 
 int vm_cpu_load(struct vm_cpu *cpu, const struct vm_cpu_state *state, struct error *error)
 {
-    /* After a failure the guest may have stopped in the middle of an access. */
     if (settle(cpu, error) != 0)
         return -1;
     if (ioctl(cpu->fd, KVM_SET_SREGS, &state->special) != 0)
@@ -307,5 +308,5 @@ int vm_cpu_ask(struct vm_cpu *cpu, const struct vm_request *request, uint64_t *a
             return -1;
     }
     *answer = talk.answer[0] | (uint64_t)talk.answer[1] << 32;
-    return settle(cpu, error);
+    return 0;
 }

@@ -3,8 +3,8 @@
 . "$(dirname "$0")/vm.sh"
 need_kvm
 
-count=20000 seconds=600
-[[ $long -eq 0 ]] || count=100000 seconds=1800
+count=20000 seconds=1500
+[[ $long -eq 0 ]] || count=100000 seconds=7500
 # Some allocator's slack; a page a sandbox would be 76,000.
 slack_kib=1024
 
