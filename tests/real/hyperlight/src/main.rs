@@ -1,0 +1,106 @@
+//! A service that gives each of its micro-VMs a file to read, as published releases of
+//! hyperlight-host let it. It keeps to their interface, makes no leak of its own, and knows
+//! nothing of boxledger.
+//!
+//! Usage: driver GUEST FILE drop|unmap|restore COUNT
+//!
+//! drop     COUNT sandboxes, each handed FILE by map_file_cow and then dropped
+//! unmap    the same, but what is left mapped of FILE is unmapped after each
+//! restore  one sandbox, COUNT times handed FILE and then restored; it lives until the exit
+//!
+//! Prints, by /proc/self/maps, how many mappings of FILE it is left with, and how many mappings and
+//! descriptors it holds more than before, as one JSON object.
+
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+
+use hyperlight_host::sandbox::uninitialized::GuestBinary;
+use hyperlight_host::{MultiUseSandbox, UninitializedSandbox};
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// Where the guest sees the file: beyond all that a sandbox has by default.
+const GUEST_ADDRESS: u64 = 0x2_0000_0000;
+
+fn sandbox(guest: &str) -> Outcome<MultiUseSandbox> {
+    let binary = GuestBinary::FilePath(guest.to_string().into());
+    Ok(UninitializedSandbox::new(binary, None)?.evolve()?)
+}
+
+/// The addresses at which this process has `file` mapped: (first, one past the last).
+fn mapped(file: &str) -> Outcome<Vec<(usize, usize)>> {
+    let mut found = Vec::new();
+    for line in fs::read_to_string("/proc/self/maps")?.lines() {
+        if !line.ends_with(file) {
+            continue;
+        }
+        let range = line.split(' ').next().unwrap_or_default();
+        let (first, end) = range.split_once('-').ok_or("no range in /proc/self/maps")?;
+        found.push((
+            usize::from_str_radix(first, 16)?,
+            usize::from_str_radix(end, 16)?,
+        ));
+    }
+    Ok(found)
+}
+
+fn unmap(file: &str) -> Outcome<()> {
+    for (first, end) in mapped(file)? {
+        // SAFETY: no VM that these were mapped into is there any more, and nobody else knows them.
+        if unsafe { libc::munmap(first as *mut libc::c_void, end - first) } != 0 {
+            return Err(std::io::Error::last_os_error().into());
+        }
+    }
+    Ok(())
+}
+
+fn descriptors() -> Outcome<usize> {
+    Ok(fs::read_dir("/proc/self/fd")?.count())
+}
+
+fn main() -> Outcome<()> {
+    let arguments: Vec<String> = std::env::args().collect();
+    let [_, guest, file, mode, count] = arguments.as_slice() else {
+        return Err("usage: driver GUEST FILE drop|unmap|restore COUNT".into());
+    };
+    let count: usize = count.parse()?;
+    // What a first sandbox makes for good is no sandbox's.
+    drop(sandbox(guest)?);
+    let before = descriptors()?;
+
+    let mut kept = None;
+    match mode.as_str() {
+        "drop" | "unmap" => {
+            for _ in 0..count {
+                let mut sandbox = sandbox(guest)?;
+                sandbox.map_file_cow(Path::new(file), GUEST_ADDRESS)?;
+                drop(sandbox);
+                if mode == "unmap" {
+                    unmap(file)?;
+                }
+            }
+        }
+        "restore" => {
+            let mut sandbox = sandbox(guest)?;
+            let snapshot = sandbox.snapshot()?;
+            for _ in 0..count {
+                sandbox.map_file_cow(Path::new(file), GUEST_ADDRESS)?;
+                sandbox.restore(snapshot.clone())?;
+            }
+            kept = Some(sandbox);
+        }
+        _ => return Err(format!("no such mode: {mode}").into()),
+    }
+
+    println!(
+        "{{\"mode\": \"{mode}\", \"count\": {count}, \"mapped\": {}, \"descriptors\": {}}}",
+        mapped(file)?.len(),
+        descriptors()? - before
+    );
+    // A service that is ended while its sandbox lives: neither dropped nor returned from.
+    if kept.is_some() {
+        std::process::exit(0);
+    }
+    Ok(())
+}
