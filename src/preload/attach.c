@@ -397,6 +397,7 @@ static void begin(int argc, char **argv)
         shim_actor()->may_grow = false;
     }
     describe_process(argc, argv);
+    shim_warning_begin();
     child_resume(&shim.sandbox, &shim.ledger);
     for_every_fd(inherited);
     if (!FAULT(cloexec_kept)) {

@@ -181,6 +181,9 @@ static void taken(const struct unwind_start *here, int fd, enum ledger_fd_kind k
     if (!FAULT_EVERY(event_dropped, 1000)) {
         ledger_fd_take(&shim.ledger, actor, fd, &event);
     }
+    if (unlikely((uint32_t)fd >= shim.nearly_full_fd)) {
+        shim_nearly_full_fds(event.stack);
+    }
     if (FAULT(errno_lost)) {
         errno = EDOM;
     }

@@ -84,24 +84,52 @@ static void wait_for_command(void)
     }
 }
 
+#define BROKEN_PIPE (UINT64_C(1) << (SIGPIPE - 1))
+
 /* A reader that went away is no reason for the program to end otherwise than it would. */
+struct silence {
+    uint64_t before;
+    uint64_t pending;
+};
+
+static struct silence begin_to_speak(void)
+{
+    const uint64_t broken_pipe = BROKEN_PIPE;
+    struct silence silence = {0, 0};
+    raw_syscall2(SYS_rt_sigpending, &silence.pending, sizeof(silence.pending));
+    raw_syscall4(SYS_rt_sigprocmask, SIG_BLOCK, &broken_pipe, &silence.before,
+                 sizeof(silence.before));
+    return silence;
+}
+
+static void end_speaking(const struct silence *silence)
+{
+    const uint64_t broken_pipe = BROKEN_PIPE;
+    const struct timespec at_once = {0, 0};
+    if (!(silence->pending & broken_pipe)) {
+        raw_syscall4(SYS_rt_sigtimedwait, &broken_pipe, NULL, &at_once, sizeof(broken_pipe));
+    }
+    raw_syscall4(SYS_rt_sigprocmask, SIG_SETMASK, &silence->before, NULL, sizeof(silence->before));
+}
+
+void shim_warn(const struct plain_warning *warning)
+{
+    if (outside()->command_pid == 0 && still_stderr()) {
+        struct silence silence = begin_to_speak();
+        plain_warn(&shim.ledger, warning);
+        end_speaking(&silence);
+    }
+}
+
 static void report(void)
 {
-    const uint64_t broken_pipe = UINT64_C(1) << (SIGPIPE - 1);
-    const struct timespec at_once = {0, 0};
-    uint64_t before = 0;
-    uint64_t pending = 0;
-    raw_syscall2(SYS_rt_sigpending, &pending, sizeof(pending));
-    raw_syscall4(SYS_rt_sigprocmask, SIG_BLOCK, &broken_pipe, &before, sizeof(before));
+    struct silence silence = begin_to_speak();
     const struct plain_terms terms = {.wait_ms = shim.options.exit_wait_ms,
                                       .now_ns = shim_now(),
                                       .settle_ns = (uint64_t)shim.options.settle_ms * 1000000u,
                                       .tid = shim_actor()->tid};
     plain_report(&shim.ledger, &terms);
-    if (!(pending & broken_pipe)) {
-        raw_syscall4(SYS_rt_sigtimedwait, &broken_pipe, NULL, &at_once, sizeof(broken_pipe));
-    }
-    raw_syscall4(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof(before));
+    end_speaking(&silence);
 }
 
 void shim_finish(int status)

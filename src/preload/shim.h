@@ -43,6 +43,9 @@ struct shim {
     uintptr_t page_mask;
     int quick_status;         /* that quick_exit was given */
     uint32_t generation_base; /* what earlier images of the process used up (execs) */
+    /* At these, 80% of a limit may be in use: warning.c. Never once that was told. */
+    uint32_t nearly_full_fd;
+    int64_t nearly_full_vmas;
     struct options options;
     struct ledger ledger;
     struct sandbox sandbox;
@@ -189,11 +192,23 @@ void shim_say(const char *const *parts);
 /* In a forked child that --follow wants: a ledger of its own. */
 void shim_follow_child(void);
 
+/* --- warning.c: before a limit is reached --- */
+
+void shim_warning_begin(void);
+
+/* A descriptor as high as this was taken; so many VMAs are there; by that stack. */
+void shim_nearly_full_fds(uint32_t stack);
+void shim_nearly_full_vmas(uint32_t stack);
+
 /* --- finish.c --- */
 
 /* Before the process ends, with everything still in place: lets the command look, or reports.
  * Once; later calls do nothing. */
 void shim_finish(int status);
+
+/* One line on stderr, unless there is a command to say it. Not where no call may be made. */
+struct plain_warning;
+void shim_warn(const struct plain_warning *warning);
 
 /* With which status it ends, where that comes to be known after shim_finish. */
 void shim_ends_with(int status);

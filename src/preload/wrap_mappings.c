@@ -125,6 +125,9 @@ static APART void mapped(uint64_t start, uint64_t end, struct mapping mapping)
                                      .keep_old = mapping.if_unrecorded,
                                      .fixed = mapping.fixed};
     submit(&event);
+    if (unlikely(shim.ledger.header->vmas_estimated >= shim.nearly_full_vmas)) {
+        shim_nearly_full_vmas(event.stack);
+    }
 }
 
 /* [start, end) of a flight is at `to` now, and of another size perhaps. `target`: the ticket of the

@@ -348,10 +348,116 @@ void plain_report(const struct ledger *ledger, const struct plain_terms *terms)
     put_counts(&line, all.fds, NULL, all.mappings, all.bytes);
     put(&line, all.fds + all.mappings ? "" : "nothing that it took");
     end_line(&line);
-    tell_groups(ledger, tallies.left, tallies.stacks, " left behind by sandboxes, taken at:",
-                &line);
+    tell_groups(ledger, tallies.left, tallies.stacks,
+                " left behind by sandboxes, taken at:", &line);
     tell_groups(ledger, tallies.held, tallies.stacks, " still held, taken at:", &line);
     tell_incomplete(ledger->header, &line);
     tell_summary(ledger->header, &left, &line);
     raw_syscall2(SYS_munmap, memory, size);
+}
+
+/* --- a warning -------------------------------------------------------------------------------- */
+
+#define TOLD 3u /* stacks */
+
+static bool begins_with(const char *text, const char *beginning)
+{
+    while (*beginning && *text == *beginning) {
+        text++;
+        beginning++;
+    }
+    return *beginning == 0;
+}
+
+/* Whether code is the C library's own: the open within fopen. */
+static bool is_libc(const char *path)
+{
+    const char *name = path;
+    for (; *path; path++) {
+        name = *path == '/' ? path + 1 : name;
+    }
+    return begins_with(name, "libc.so") || begins_with(name, "libc-") ||
+           begins_with(name, "libpthread") || begins_with(name, "ld-linux");
+}
+
+/* The innermost frame that is not libc's. */
+static void put_place(const struct ledger *ledger, const struct ledger_stack *stack,
+                      struct line *line)
+{
+    for (unsigned i = 0; i < stack->frames; i++) {
+        uint64_t pc = *(const uint64_t *)ledger_at(ledger, LEDGER_FRAMES, stack->first_frame + i) &
+                      ~LEDGER_FRAME_EXACT;
+        const struct ledger_module *module = module_of(ledger, pc, stack->generation);
+        const char *path = module ? text_at(ledger, module->path) : "?";
+        if (!is_libc(path)) {
+            put(line, path);
+            put(line, "+0x");
+            put_number(line, module ? pc - module->bias : pc, 16);
+            return;
+        }
+    }
+    put(line, "an unknown place");
+}
+
+static uint64_t held_by(const struct ledger_stack *stack, bool fds)
+{
+    int32_t live =
+        __atomic_load_n(fds ? &stack->fds_live : &stack->mappings_live, __ATOMIC_RELAXED);
+    return live > 0 ? (uint64_t)live : 0;
+}
+
+/* The stacks that hold most, most first; what all hold. */
+static uint64_t find_most(const struct ledger *ledger, bool fds, const struct ledger_stack **most)
+{
+    uint64_t all = 0;
+    for (uint64_t i = 1; i < ledger->header->used[LEDGER_STACKS]; i++) {
+        const struct ledger_stack *stack = ledger_stack(ledger, (uint32_t)i);
+        if (!stack || stack->state != LEDGER_LIVE) {
+            continue;
+        }
+        all += held_by(stack, fds);
+        for (unsigned place = 0; place < TOLD && held_by(stack, fds) > 0; place++) {
+            if (!most[place] || held_by(stack, fds) > held_by(most[place], fds)) {
+                const struct ledger_stack *next = most[place];
+                most[place] = stack;
+                stack = next;
+            }
+            if (!stack) {
+                break;
+            }
+        }
+    }
+    return all;
+}
+
+void plain_warn(const struct ledger *ledger, const struct plain_warning *warning)
+{
+    static struct line lines[2]; /* process-global: one for each limit, which is told once */
+    struct line *line = &lines[warning->fds];
+    const struct ledger_stack *most[TOLD] = {NULL};
+    uint64_t all = find_most(ledger, warning->fds, most);
+    uint64_t ended = 0;
+    for (unsigned kind = 0; kind < LEDGER_OWNER_KINDS; kind++) {
+        ended += ledger->header->owners_ended[kind];
+    }
+    put(line, "boxledger: process ");
+    put_number(line, ledger->header->pid, 10);
+    put(line, " uses ");
+    put_number(line, warning->used, 10);
+    put(line, " of ");
+    put_number(line, warning->limit, 10);
+    put(line, warning->fds ? " descriptors" : " VMAs");
+    for (unsigned i = 0; i < TOLD && most[i]; i++) {
+        put(line, i ? ", " : ": ");
+        put_number(line, held_by(most[i], warning->fds), 10);
+        put(line, " taken in ");
+        put_place(ledger, most[i], line);
+    }
+    if (ended && all && warning->limit > warning->used) {
+        uint64_t left = (warning->limit - warning->used) * ended / all;
+        put(line, "; at this rate the limit is reached in ");
+        put_number(line, left, 10);
+        put(line, left == 1 ? " sandbox" : " sandboxes");
+    }
+    end_line(line);
 }

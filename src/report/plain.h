@@ -18,4 +18,15 @@ struct plain_terms {
  * could not be made for `wait_ms`. */
 void plain_report(const struct ledger *ledger, const struct plain_terms *terms);
 
+/* What is nearly used up: descriptors, or else VMAs. */
+struct plain_warning {
+    bool fds;
+    uint64_t used;
+    uint64_t limit;
+};
+
+/* Writes one line to descriptor 2, if that can be done at once: what holds most, and for how many
+ * sandboxes the rest will do. Once for each limit: the memory that it needs is the process's. */
+void plain_warn(const struct ledger *ledger, const struct plain_warning *warning);
+
 #endif
