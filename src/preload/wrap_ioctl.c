@@ -190,10 +190,13 @@ static void vm_taken(const struct unwind_start *here, int fd, uint32_t request)
 static void tell_sandboxes(const struct unwind_start *here, int fd, uint32_t request, long argument,
                            int result)
 {
-    if (result < 0 || (!kvm_wants(request) && !seccomp_wants(request))) {
+    bool lost = result < 0 && errno == ENOENT && seccomp_wants(request);
+    if ((result < 0 && !lost) || (!kvm_wants(request) && !seccomp_wants(request))) {
         return;
     }
-    shim_fd_named(here, fd);
+    if (!lost) {
+        shim_fd_named(here, fd);
+    }
     struct sandbox_event event = shim_sandbox_event(here);
     if (kvm_wants(request)) {
         kvm_on_ioctl(&event, fd, request, (const void *)argument);

@@ -63,6 +63,8 @@ int api_enter(const struct sandbox_event *event, uint64_t id)
         return EOVERFLOW;
     }
     thread->entered[thread->depth] = (uint32_t)id;
+    thread->entered_serial[thread->depth] = (uint32_t)(id >> 32);
+    thread->ledger = event->ledger;
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     thread->depth++;
     return 0;
@@ -71,7 +73,8 @@ int api_enter(const struct sandbox_event *event, uint64_t id)
 int api_leave(const struct sandbox_event *event, uint64_t id)
 {
     struct sandbox_thread *thread = event->thread;
-    if (thread->depth == 0 || thread->entered[thread->depth - 1] != (uint32_t)id) {
+    if (thread->depth == 0 || thread->entered[thread->depth - 1] != (uint32_t)id ||
+        thread->entered_serial[thread->depth - 1] != (uint32_t)(id >> 32)) {
         return EINVAL;
     }
     thread->depth--;

@@ -26,6 +26,8 @@
 struct sandbox_thread {
     uint32_t depth; /* of `entered` */
     uint32_t entered[SANDBOX_SCOPES];
+    uint32_t entered_serial[SANDBOX_SCOPES]; /* of that owner: its record may be used again */
+    const struct ledger *ledger;             /* where to look that up; set by enter */
     uint32_t answers;      /* the owner whose notification this thread received last; 0: none */
     uint32_t thread_owner; /* that a rule makes of this thread; 0: none */
     uint32_t last_child;   /* owner of the child that it made last: a pipe's other end may follow */
@@ -108,7 +110,8 @@ void kvm_on_ioctl(const struct sandbox_event *event, int fd, uint32_t request,
 
 /* --- seccomp.c --- */
 
-/* Before an ioctl that seccomp_wants (seccomp.h), and after it. */
+/* Before an ioctl that seccomp_wants (seccomp.h), and after it, if it succeeded or (negative) said
+ * ENOENT. */
 void seccomp_before_ioctl(const struct sandbox_event *event, uint32_t request);
 void seccomp_on_ioctl(const struct sandbox_event *event, int fd, uint32_t request,
                       const void *argument, int result);

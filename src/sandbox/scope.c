@@ -20,11 +20,22 @@ static uint64_t *place_of(struct sandbox *sandbox, uint64_t key)
     return &sandbox->answering[(key ^ key >> 32) % SANDBOX_ANSWERING];
 }
 
+/* The owner of the innermost explicit scope; 0: it ended so long ago that it is forgotten. A thread
+ * that never leaves must not take things for the one that has its record now. */
+static uint32_t entered_owner(const struct sandbox_thread *thread)
+{
+    uint32_t owner = thread->entered[thread->depth - 1];
+    const struct ledger_owner *record = ledger_owner(thread->ledger, owner);
+    bool same = record && (uint32_t)record->serial == thread->entered_serial[thread->depth - 1];
+    return same ? owner : 0;
+}
+
 struct sandbox_scope sandbox_scope_now(const struct sandbox *sandbox,
                                        const struct sandbox_thread *thread)
 {
     if (thread->depth) {
-        return (struct sandbox_scope){thread->entered[thread->depth - 1], true};
+        uint32_t owner = entered_owner(thread);
+        return (struct sandbox_scope){owner, owner != 0};
     }
     if (thread->thread_owner) {
         return (struct sandbox_scope){thread->thread_owner, true};

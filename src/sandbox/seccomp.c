@@ -248,10 +248,35 @@ static void on_received(const struct sandbox_event *event, int listener,
     sandbox_answer_begins(event->sandbox, event->thread, owner, notification->id);
 }
 
+/* ENOENT: whose call it was died, or was interrupted; there is nothing to answer any more. The
+ * kernel has read the argument before it says so. */
+static void on_lost(const struct sandbox_event *event, int fd, uint32_t request,
+                    const void *argument)
+{
+    uint32_t owner = recorded_owner(event, fd);
+    if (owner == 0) {
+        return;
+    }
+    switch (_IOC_NR(request)) {
+    case SECCOMP_SEND:
+        sandbox_answered(event->sandbox, owner, ((const struct seccomp_notif_resp *)argument)->id);
+        break;
+    case SECCOMP_ID_VALID:
+        sandbox_answered(event->sandbox, owner, *(const uint64_t *)argument);
+        break;
+    case SECCOMP_ADDFD:
+        sandbox_answered(event->sandbox, owner, ((const struct seccomp_notif_addfd *)argument)->id);
+        break;
+    default:
+        break;
+    }
+}
+
 void seccomp_on_ioctl(const struct sandbox_event *event, int fd, uint32_t request,
                       const void *argument, int result)
 {
     if (result < 0) {
+        on_lost(event, fd, request, argument);
         return;
     }
     switch (_IOC_NR(request)) {

@@ -20,6 +20,7 @@
 
 #include "../../src/ledger/ledger.h"
 #include "../../src/sandbox/sandbox.h"
+#include "../../src/sandbox/seccomp.h"
 
 #define PAGE 4096u
 #define BASE UINT64_C(0x7f0000000000)
@@ -477,6 +478,54 @@ static void an_explicit_scope_beats_a_notification(void **state)
     free(actor.sandbox);
 }
 
+static void a_scope_never_left_is_not_the_next_owners(void **state)
+{
+    struct actor actor = make_actor();
+    (void)state;
+    struct sandbox_event event = event_of(&actor);
+    uint64_t id = api_begin(&event, "x");
+    assert_int_equal(api_enter(&event, id), 0);
+    assert_int_equal(api_end(&event, id), 0);
+    uint64_t later = 0;
+    for (unsigned i = 0; i < 2 * LEDGER_OWNERS_KEPT && (uint32_t)later != (uint32_t)id; i++) {
+        later = api_begin(&event, "y");
+        if ((uint32_t)later != (uint32_t)id) {
+            assert_int_equal(api_end(&event, later), 0);
+        }
+    }
+    assert_int_equal((uint32_t)later, (uint32_t)id); /* its record is used again */
+    assert_int_equal(sandbox_scope(actor.sandbox, &actor.thread).owner, 0);
+    assert_false(sandbox_scope(actor.sandbox, &actor.thread).is_explicit);
+    assert_int_equal(api_leave(&event, later), EINVAL);
+    assert_int_equal(api_leave(&event, id), 0);
+    free(actor.sandbox);
+}
+
+static void a_lost_notification_is_answered_no_more(void **state)
+{
+    struct actor actor = make_actor();
+    (void)state;
+    struct sandbox_event event = event_of(&actor);
+    struct ledger_fd_event take = {.kind = LEDGER_FD_SECCOMP};
+    ledger_fd_take(ledger, &actor.actor, 6, &take);
+    for (uint64_t id = 1000; id < 1003; id++) {
+        struct seccomp_notif received = {.id = id};
+        struct seccomp_notif_resp answer = {.id = id};
+        struct seccomp_notif_addfd added = {.id = id};
+        seccomp_on_ioctl(&event, 6, (uint32_t)SECCOMP_IOCTL_NOTIF_RECV, &received, 0);
+        assert_int_not_equal(sandbox_scope(actor.sandbox, &actor.thread).owner, 0);
+        if (id == 1000) {
+            seccomp_on_ioctl(&event, 6, (uint32_t)SECCOMP_IOCTL_NOTIF_SEND, &answer, -1);
+        } else if (id == 1001) {
+            seccomp_on_ioctl(&event, 6, (uint32_t)SECCOMP_IOCTL_NOTIF_ID_VALID, &id, -1);
+        } else {
+            seccomp_on_ioctl(&event, 6, (uint32_t)SECCOMP_IOCTL_NOTIF_ADDFD, &added, -1);
+        }
+        assert_int_equal(sandbox_scope(actor.sandbox, &actor.thread).owner, 0);
+    }
+    free(actor.sandbox);
+}
+
 static void a_wrong_call_changes_nothing(void **state)
 {
     struct actor actor = make_actor();
@@ -680,6 +729,8 @@ int main(void)
         OWNER_TEST(no_child_left_ends_those_that_were_there_before),
         OWNER_TEST(many_children_come_and_go),
         OWNER_TEST(an_explicit_scope_beats_a_notification),
+        OWNER_TEST(a_scope_never_left_is_not_the_next_owners),
+        OWNER_TEST(a_lost_notification_is_answered_no_more),
         OWNER_TEST(a_wrong_call_changes_nothing),
         OWNER_TEST(low_water_marks_follow_the_ends),
         OWNER_TEST(a_long_pause_leaves_the_marks_as_they_were),
