@@ -1,5 +1,6 @@
 # correct_supervisors.sh: supervisors that release everything, in every legal order, are accused of
 # nothing; and there are as many owners as sandboxes. BOXLEDGER_LONG=1: 10,000 sandboxes of a kind.
+# shellcheck source=tests/system/harness.sh disable=SC2154
 . "$(dirname "$0")/../system/harness.sh"
 need_command
 need_tool python3

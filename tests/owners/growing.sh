@@ -1,5 +1,6 @@
 # growing.sh: a leak that no rule ties to a sandbox is found by its rate; what only seems to grow, a
 # cache, a pool, a heap that is swept, a log a day, more sandboxes at a time, is not accused.
+# shellcheck source=tests/system/harness.sh disable=SC2154
 . "$(dirname "$0")/../system/harness.sh"
 need_command
 need_tool python3

@@ -75,6 +75,9 @@ static struct pooled pool[POOL], pooled_events[POOL];
 static pthread_mutex_t pool_lock = PTHREAD_MUTEX_INITIALIZER;
 static int kvm = -1;
 static int run_bytes;
+/* One VM that lives as long as the supervisor, and is restored again and again. */
+static struct box alive = {.vms = {-1, -1}};
+static struct sandbox alive_sandbox;
 static char file_path[] = "/proc/self/exe";
 
 /* --- what takes ------------------------------------------------------------------------------- */
@@ -135,6 +138,7 @@ MAPS_ANONYMOUS(map_shared_memory, MAP_SHARED, MEMORY)
 MAPS_ANONYMOUS(map_arena, MAP_PRIVATE | MAP_NORESERVE, 4 * MEMORY)
 MAPS_ANONYMOUS(map_halves, MAP_PRIVATE, MEMORY)
 MAPS_ANONYMOUS(map_restored, MAP_PRIVATE, MEMORY)
+MAPS_ANONYMOUS(map_restored_alive, MAP_PRIVATE, MEMORY)
 MAPS_ANONYMOUS(map_pooled, MAP_PRIVATE, MEMORY)
 MAPS_ANONYMOUS(map_for_two, MAP_SHARED, MEMORY)
 
@@ -518,6 +522,18 @@ static void draw_order(struct sandbox *sandbox)
     }
 }
 
+/* One more snapshot for the VM that never ends. What it had before must go without that end. */
+static void restore_alive(void)
+{
+    pthread_mutex_lock(&pool_lock);
+    void *start = map_restored_alive();
+    hold_mapping(NULL, site_kvm_restored_alive, start, MEMORY);
+    set_slot(&alive, alive.vms[0], RESTORE_SLOT, start, MEMORY);
+    set_slot(&alive, alive.vms[0], RESTORE_SLOT, start, 0);
+    release_mapping(&alive_sandbox, site_kvm_restored_alive, start, MEMORY);
+    pthread_mutex_unlock(&pool_lock);
+}
+
 static bool work(struct sandbox *sandbox)
 {
     struct box *box = sandbox->own;
@@ -540,6 +556,9 @@ static bool work(struct sandbox *sandbox)
     }
     if (box->last_restored.start != NULL) {
         release_mapping(sandbox, site_kvm_restored, box->last_restored.start, MEMORY);
+    }
+    if (draw_for(sandbox, site_kvm_restored_alive, 8)) {
+        restore_alive();
     }
     if (box->run != NULL) {
         box->run->immediate_exit = 1; /* the guest has no code: EINTR is what it comes to */
@@ -571,6 +590,9 @@ static void start(void)
         skip("KVM has no vCPU");
     }
     helper_start();
+    alive.vms[0] = create_vm(kvm);
+    hold_fd(NULL, site_kvm_vm, alive.vms[0]);
+    owners_begun(1);
     owner_kinds_are("\"kvm\"");
 }
 
@@ -604,9 +626,15 @@ static void stop(void)
     stop_pool(pool, site_kvm_pooled);
     stop_pool(pooled_events, site_kvm_ioeventfd_pooled);
     if (run.keeps && run.mutated == NO_SITE) {
-        kept(1, 0);
-    } else {
-        release_fd(NULL, site_kvm_device_cached, kvm);
+        kept(2, 0);
+        helper_stop();
+        return;
+    }
+    release_fd(NULL, site_kvm_device_cached, kvm);
+    if (run.mutated == site_kvm_restored_alive) {
+        kept(1, 0); /* what its snapshots left must be told while it lives */
+    } else if (release(NULL, &(struct held){.site = site_kvm_vm, .fd = alive.vms[0]})) {
+        owners_ended(1);
     }
     helper_stop();
 }

@@ -1,5 +1,6 @@
 # mutants.sh: a supervisor that leaves out one of its releases has exactly the finding that this
 # makes: verdict, resource, count, owners, kind and stack. BOXLEDGER_LONG=1: 1,000 mutants.
+# shellcheck source=tests/system/harness.sh disable=SC2154
 . "$(dirname "$0")/../system/harness.sh"
 need_command
 need_tool python3
