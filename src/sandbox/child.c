@@ -10,6 +10,7 @@
 
 #define NEVER_USED UINT64_C(0)
 #define USED_NO_MORE UINT64_MAX
+#define BEING_WRITTEN (UINT64_MAX - 1)
 #define PROBES 64u
 
 static uint64_t key_of(int pid, uint32_t owner)
@@ -29,7 +30,7 @@ static uint32_t place_of(int pid, unsigned probe)
 
 static bool is_live(uint64_t key)
 {
-    return key != NEVER_USED && key != USED_NO_MORE;
+    return key != NEVER_USED && key != USED_NO_MORE && key != BEING_WRITTEN;
 }
 
 static uint64_t load(const struct sandbox_child *child)
@@ -79,14 +80,15 @@ static bool put_in(struct sandbox *sandbox, int pid, uint32_t owner, uint32_t ti
     for (unsigned probe = 0; probe < PROBES; probe++) {
         struct sandbox_child *child = &sandbox->child[place_of(pid, probe)];
         uint64_t key = load(child);
-        if (is_live(key)) {
+        if (key != NEVER_USED && key != USED_NO_MORE) {
             continue;
         }
-        if (__atomic_compare_exchange_n(&child->key, &key, key_of(pid, owner), false,
-                                        __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
+        if (__atomic_compare_exchange_n(&child->key, &key, BEING_WRITTEN, false, __ATOMIC_SEQ_CST,
+                                        __ATOMIC_RELAXED)) {
             __atomic_store_n(&child->since, ticket, __ATOMIC_RELAXED);
             __atomic_store_n(&child->flags, flags, __ATOMIC_RELAXED);
             __atomic_add_fetch(&sandbox->children, 1, __ATOMIC_RELAXED);
+            __atomic_store_n(&child->key, key_of(pid, owner), __ATOMIC_SEQ_CST);
             return true;
         }
         probe--; /* look again at the same place */
