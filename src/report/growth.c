@@ -9,6 +9,8 @@
  */
 #include "report/growth.h"
 
+#include <stddef.h>
+
 /* DESIGN 5 asks for 8 epochs. The first of 8 resources is where the climb begins. */
 #define EPOCHS_MIN 8u
 #define CLIMB_MIN 7.0
@@ -40,7 +42,7 @@ static void join_pairs(struct ledger_growth *growth)
 {
     uint32_t noted = growth->noted - growth->first;
 
-    for (unsigned i = 0; i < LEDGER_GROWTH_INTERVALS / 2; i++) {
+    for (size_t i = 0; i < LEDGER_GROWTH_INTERVALS / 2; i++) {
         uint32_t low = growth->interval[2 * i].low, owners = growth->interval[2 * i].owners;
 
         if ((2 * i + 1) * growth->stride < noted) { /* else nothing is noted there yet */

@@ -227,20 +227,27 @@ void kernel_look(struct kernel_view *view, pid_t pid)
 /* --- owners that nobody reaped ------------------------------------------------------------------
  */
 
+static bool is_there(uint32_t pid)
+{
+    return kill((pid_t)pid, 0) == 0 || errno != ESRCH;
+}
+
 static bool is_child_of(uint32_t pid, pid_t parent)
 {
-    char line[512], path[64], *name_end;
-    cleanup_file FILE *stat = NULL;
+    char text[512], path[64], *name_end;
+    cleanup_close int fd = -1;
+    ssize_t got;
     long of;
 
     (void)snprintf(path, sizeof path, "/proc/%" PRIu32 "/stat", pid);
-    stat = fopen(path, "re");
-    if (!stat) /* gone, or hidden from us: then it is there */
-        return kill((pid_t)pid, 0) == 0 || errno != ESRCH;
-    line[fread(line, 1, sizeof line - 1, stat)] = '\0';
-    name_end = strrchr(line, ')'); /* the name may hold anything */
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    got = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+    if (got <= 0) /* gone, or hidden from us: then it is there */
+        return is_there(pid);
+    text[got] = '\0';
+    name_end = strrchr(text, ')'); /* the name may hold anything */
     if (!name_end || sscanf(name_end + 1, " %*c %ld", &of) != 1)
-        return kill((pid_t)pid, 0) == 0 || errno != ESRCH;
+        return is_there(pid);
     return of == (long)parent;
 }
 
