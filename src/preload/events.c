@@ -168,21 +168,22 @@ struct sandbox_event shim_sandbox_event(const struct unwind_start *here)
                                   .may_call = actor->may_grow};
 }
 
-static void taken(const struct unwind_start *here, int fd, enum ledger_fd_kind kind, unsigned flags,
-                  uint32_t detail, uint32_t owner)
+/* Apart: while the stack is captured, what this needs of it is not there yet. */
+static __attribute__((noinline)) void taken(int fd, enum ledger_fd_kind kind, unsigned flags,
+                                            uint32_t detail, uint32_t owner, uint32_t stack)
 {
-    struct ledger_actor *actor = enter();
+    struct ledger_actor *actor = &shim_thread.actor;
     struct ledger_fd_event event = {.kind = (uint16_t)kind,
                                     .flags = (uint16_t)flags,
                                     .detail = detail,
                                     .owner = owner,
-                                    .stack = capture(here, actor),
+                                    .stack = stack,
                                     .now_ns = shim_now()};
     if (!FAULT_EVERY(event_dropped, 1000)) {
         ledger_fd_take(&shim.ledger, actor, fd, &event);
     }
     if (unlikely((uint32_t)fd >= shim.nearly_full_fd)) {
-        shim_nearly_full_fds(event.stack);
+        shim_nearly_full_fds(stack);
     }
     if (FAULT(errno_lost)) {
         errno = EDOM;
@@ -192,12 +193,12 @@ static void taken(const struct unwind_start *here, int fd, enum ledger_fd_kind k
 void shim_fd_taken(const struct unwind_start *here, int fd, enum ledger_fd_kind kind,
                    unsigned flags, uint32_t detail)
 {
-    (void)shim_actor(); /* which may have become a sandbox */
+    struct ledger_actor *actor = enter(); /* which may have become a sandbox */
     struct sandbox_scope scope = sandbox_scope(&shim.sandbox, &shim_thread.sandbox);
     if (scope.owner && !scope.is_explicit) {
         flags |= LEDGER_SCOPED;
     }
-    taken(here, fd, kind, flags, detail, scope.owner);
+    taken(fd, kind, flags, detail, scope.owner, capture(here, actor));
 }
 
 /* An explicit scope beats what the descriptor says of itself, unless that is a part of the scope's
@@ -211,7 +212,7 @@ void shim_fd_taken_for(const struct unwind_start *here, int fd, enum ledger_fd_k
         shim_fd_taken(here, fd, kind, flags, detail);
         return;
     }
-    taken(here, fd, kind, flags, detail, owner);
+    taken(fd, kind, flags, detail, owner, capture(here, enter()));
 }
 
 void shim_fd_refused(const struct unwind_start *here)
