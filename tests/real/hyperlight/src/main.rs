@@ -11,6 +11,9 @@
 //! Prints, by /proc/self/maps, how many mappings of FILE it is left with, and how many mappings and
 //! descriptors it holds more than before, as one JSON object.
 
+// The newest release keeps the old name of a sandbox, and calls it deprecated.
+#![allow(deprecated)]
+
 use std::error::Error;
 use std::fs;
 use std::path::Path;
