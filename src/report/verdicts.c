@@ -158,10 +158,12 @@ struct alike {
     UT_hash_handle hh;
 };
 
+/* What was left behind in any case is as good a witness. */
 static struct alike_key key_of(const struct verdicts_case *the)
 {
-    if (the->reason == REASON_NEEDS_A_WITNESS)
-        return (struct alike_key){the->reason, the->held->resource, the->code, the->what};
+    if (the->reason == REASON_NEEDS_A_WITNESS || the->reason == REASON_NONE)
+        return (struct alike_key){REASON_NEEDS_A_WITNESS, the->held->resource, the->code,
+                                  the->what};
     return (struct alike_key){REASON_ANCHOR, the->held->resource, the->code, 0};
 }
 
@@ -173,7 +175,7 @@ static void judge_together(struct verdicts_case *cases, size_t count)
     for (size_t i = 0; i < count; i++) {
         struct alike_key key = key_of(&cases[i]);
 
-        if (cases[i].reason == REASON_NONE)
+        if (cases[i].reason == REASON_NONE && !cases[i].leaked)
             continue;
         HASH_FIND(hh, all, &key, sizeof key, alike);
         if (!alike) {
@@ -183,7 +185,7 @@ static void judge_together(struct verdicts_case *cases, size_t count)
             HASH_ADD(hh, all, key, sizeof key, alike);
         }
         if (cases[i].reason == REASON_ANCHOR_SETTLED ||
-            (cases[i].reason == REASON_NEEDS_A_WITNESS && alike->owner != cases[i].owner))
+            (key.reason == REASON_NEEDS_A_WITNESS && alike->owner != cases[i].owner))
             alike->counts = true;
     }
     for (size_t i = 0; i < count; i++) {
@@ -275,7 +277,7 @@ static void spare_slots_that_return(struct verdicts_case *cases, size_t count,
 struct arena_of_slices {
     uint64_t ticket; /* of the call that mapped it */
     uint32_t owner;  /* of its first slice */
-    bool shared, left_over, bound;
+    bool shared, left_over, bound, leaked;
     UT_hash_handle hh;
 };
 
@@ -308,6 +310,7 @@ static void spare_pools(struct verdicts_case *cases, size_t count)
             continue;
         arena = find_arena(&all, &memory, cases[i].held->mapping->ticket);
         arena->bound = arena->bound || (cases[i].held->mapping->flags & LEDGER_BINDINGS);
+        arena->leaked = arena->leaked || cases[i].leaked;
         if (cases[i].held->mapping->bound_owner == 0)
             arena->left_over = true;
         else if (arena->owner == 0)
@@ -316,10 +319,14 @@ static void spare_pools(struct verdicts_case *cases, size_t count)
             arena->shared = true;
     }
     for (size_t i = 0; i < count; i++) {
-        if (!is_slice(&cases[i]) || cases[i].held->mapping->bound_owner == 0)
+        if (!is_slice(&cases[i]))
             continue;
         arena = find_arena(&all, NULL, cases[i].held->mapping->ticket);
-        if ((arena->shared && arena->left_over) || arena->bound) {
+        if (cases[i].held->mapping->bound_owner == 0) {
+            /* What lies around a leaked slice is that leak's: it is told once. */
+            if (arena->leaked && !arena->bound && !arena->shared)
+                cases[i].loose = false;
+        } else if ((arena->shared && arena->left_over) || arena->bound) {
             cases[i].leaked = false;
             cases[i].loose = arena->shared;
         }
