@@ -348,9 +348,9 @@ static uintptr_t walk_popped(const struct walk *w, uintptr_t frame, uintptr_t fr
 static inline READS_STACKS bool walk_read_saved(const struct walk *w, uintptr_t at,
                                                 uintptr_t *value)
 {
-    if (LIKELY(at >= w->sp))
-        return walk_read(w, at, value);
-    if (!w->exact || at < w->popped || at % sizeof(*value))
+    if (LIKELY(walk_read(w, at, value)))
+        return true;
+    if (!w->exact || at >= w->sp || at < w->popped || at % sizeof(*value))
         return false;
     *value = *(const uintptr_t *)at;
     return true;
@@ -449,22 +449,42 @@ static bool code_called_before(const struct unwind_code *code, uintptr_t pc)
 }
 
 #define FORM_IMPLAUSIBLE 8 /* beside enum unwind_form: no return address */
+#define FORM_BY_TABLES 9   /* beside it: what the CFI says */
+
+/* What the code tells without its CFI. */
+static inline uint8_t code_form(const struct unwind_code *code, const struct walk *w)
+{
+    if (code_is_trampoline(code, w))
+        return UNWIND_SIGNAL;
+    if (!code)
+        return UNWIND_NONE;
+    return w->exact || code_called_before(code, w->pc) ? FORM_BY_TABLES : FORM_IMPLAUSIBLE;
+}
+
+/* The same of code that is not listed. Not inlined: it takes more of the program's stack. */
+static __attribute__((noinline)) uint8_t code_form_unlisted(const struct walk *w,
+                                                            struct unwind_tables *tables)
+{
+    struct unwind_code code;
+    bool known = unwind_modules_read(walk_address(w), &code);
+
+    if (known)
+        *tables = code.tables;
+    return code_form(known ? &code : NULL, w);
+}
 
 /* The layout of code not seen before. */
 static __attribute__((noinline)) struct unwind_layout layout_learn(const struct walk *w)
 {
     struct unwind_layout layout = {.form = UNWIND_NONE};
+    struct unwind_tables unlisted;
     bool keep;
     const struct unwind_code *code = unwind_modules_find(walk_address(w), &keep);
+    const struct unwind_tables *tables = code ? &code->tables : &unlisted;
 
-    if (code_is_trampoline(code, w))
-        layout.form = UNWIND_SIGNAL;
-    else if (!code)
-        return layout;
-    else if (!w->exact && !code_called_before(code, w->pc))
-        layout.form = FORM_IMPLAUSIBLE;
-    else
-        layout = unwind_cfi_layout(&code->tables, walk_address(w), w->pc);
+    layout.form = code ? code_form(code, w) : code_form_unlisted(w, &unlisted);
+    if (layout.form == FORM_BY_TABLES)
+        layout = unwind_cfi_layout(tables, walk_address(w), w->pc);
     if (layout.form == UNWIND_NONE && unwind_modules_is_entry(w->pc))
         layout.form = UNWIND_END;
     if (w->settled && keep && layout.form != UNWIND_NONE && layout.form != FORM_IMPLAUSIBLE)

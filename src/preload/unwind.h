@@ -31,7 +31,7 @@ bool unwind_use_libunwind(void);
 /* Writes up to `max` frames, innermost first, return addresses with LEDGER_FRAME_EXACT or'ed into
  * those a signal interrupted. Returns how many (at least 1: start->pc), and LEDGER_STACK_* in
  * *flags. Never faults, never returns a wrong frame: where it cannot know, it stops and says
- * LEDGER_STACK_TRUNCATED. Async-signal-safe. Of the caller's stack it takes 180 bytes, 560 over
+ * LEDGER_STACK_TRUNCATED. Async-signal-safe. Of the caller's stack it takes 200 bytes, 600 over
  * code not seen before (aarch64: 630), 800 the first time after a dlclose.
  * `*generation` is the module table's, for which the addresses hold.
  * `may_call` is false in a thread that has, or may have inherited, a seccomp filter: no system

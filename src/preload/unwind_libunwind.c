@@ -139,6 +139,7 @@ static int find_proc_info(unw_addr_space_t space, unw_word_t ip, unw_proc_info_t
 {
     struct walk_again *walk = arg;
     const struct unwind_code *code;
+    struct unwind_code room;
     unw_dyn_info_t table;
     uint32_t count;
     bool keep;
@@ -146,6 +147,8 @@ static int find_proc_info(unw_addr_space_t space, unw_word_t ip, unw_proc_info_t
 
     walk->guessed = true;
     code = unwind_modules_find(ip, &keep);
+    if (!code && unwind_modules_read(ip, &room))
+        code = &room;
     if (!code || code->tables.hdr == 0 || code->tables.hi - code->tables.hdr < 3 * sizeof(count))
         return -UNW_ENOINFO;
     walk->tables = code->tables;

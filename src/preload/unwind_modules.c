@@ -8,8 +8,8 @@
  *
  * A module's memory (headers, notes, tables, name) is read only while one of its addresses is a
  * frame of the calling thread: then nobody may unload it. Of all others only numbers are compared.
- * Nothing here waits: the table's one writer is who gets its try-lock; who does not, uses what is
- * sure, or does without.
+ * Nothing here waits: the table's one writer is who gets its try-lock; who does not, reads the
+ * module's headers for this once and writes nothing down.
  */
 #include "unwind_modules.h"
 #include "ledger/format.h"
@@ -539,19 +539,6 @@ static bool module_is(struct module *m, const struct object *object, enum module
            atomic_load_explicit(&m->sequence, memory_order_relaxed) == sequence;
 }
 
-/* Without the lock, hence with nothing written down: is this still who it was before a dlclose? */
-static __attribute__((noinline)) bool module_is_still(struct module *m, const struct object *object)
-{
-    struct headers headers;
-    struct unwind_code code;
-
-    if (!module_is(m, object, MODULE_UNSURE) || !headers_read(object, &headers))
-        return false;
-    headers_code(&headers, object->hdr, &code);
-    return object_identity(object, &headers, &code) == m->identity &&
-           (module_is(m, object, MODULE_UNSURE) || module_is(m, object, MODULE_LIVE));
-}
-
 static bool module_needs_report(const struct module *m)
 {
     return m->record == 0 && module_sink && m->reports < REPORTS_MAX;
@@ -569,20 +556,27 @@ const struct unwind_code *unwind_modules_find(uintptr_t address, bool *keep)
         return NULL;
     m = module_at(&object);
     certain = m && module_is(m, &object, MODULE_LIVE);
-    if (!certain || module_needs_report(m)) {
-        if (modules_try_lock()) {
-            m = module_make_sure(&object);
-            modules_unlock();
-            certain = m != NULL;
-        } else if (!certain) {
-            return m && module_is_still(m, &object) ? &m->code : NULL;
-        }
+    if ((!certain || module_needs_report(m)) && modules_try_lock()) {
+        m = module_make_sure(&object);
+        modules_unlock();
+        certain = m != NULL;
     }
     if (!certain)
         return NULL;
     /* Unreported: come back here each time until the sink has taken it. */
     *keep = !m->fleeting && !module_needs_report(m);
     return &m->code;
+}
+
+bool unwind_modules_read(uintptr_t address, struct unwind_code *code)
+{
+    struct object object;
+    struct headers headers;
+
+    if (!object_find(address, &object) || !headers_read(&object, &headers))
+        return false;
+    headers_code(&headers, object.hdr, code);
+    return true;
 }
 
 static __attribute__((noinline)) bool modules_settle(void)

@@ -26,11 +26,14 @@ void unwind_modules_init(void);
  * code may have gone since the last time. */
 bool unwind_modules_settle(void);
 
-/* The module whose code `address` lies in; NULL: unknown code, or a module of which it is not sure
- * yet which it is. `address` has to be a frame of the calling thread's own stack: that keeps the
- * module loaded, and what is returned true, for as long as the frame is there. *keep: what is
- * learnt of this code may be remembered. */
+/* The module whose code `address` lies in; NULL: unknown code, or another thread is just writing
+ * down which module that is. `address` has to be a frame of the calling thread's own stack: that
+ * keeps the module loaded, and what is returned true, for as long as the frame is there. *keep:
+ * what is learnt of this code may be remembered. */
 const struct unwind_code *unwind_modules_find(uintptr_t address, bool *keep);
+
+/* The same from the module's own headers, each time anew. False: unknown code. */
+bool unwind_modules_read(uintptr_t address, struct unwind_code *code);
 
 /* The loader's own entry: nothing called it, and it has no CFI to say so. */
 bool unwind_modules_is_entry(uintptr_t pc);

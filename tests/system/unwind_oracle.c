@@ -833,7 +833,7 @@ static const struct {
     {"threads", case_threads, WHOLE, 10000, 0},
     {"coroutines", case_coroutines, MUST_BE_CUT, 6, 0},
     {"unloaded", case_unloaded, WHOLE, 40, 0},
-    {"unloaded-meanwhile", case_unloaded_meanwhile, MAY_BE_CUT, 300, 0},
+    {"unloaded-meanwhile", case_unloaded_meanwhile, WHOLE, 300, 0},
     {"namespaces", case_namespaces, WHOLE, 1, 0},
     {"signals", case_signals, WHOLE, 2, 1},
     {"timer", case_timer, MAY_BE_CUT, 1000, 1000},
