@@ -29,7 +29,7 @@ SKIPPED = 77
 PR_SET_CHILD_SUBREAPER = 36
 SECONDS = 900           # for one run, of 10,000 sandboxes at most
 SETTLE_S = 1.6          # the settling time is 1 s
-LIVE_PAUSE_MS = 6000    # how long a run that is judged live waits at its end
+LIVE_PAUSE_MS = 120000  # how long a run that is judged live waits at its end, at the most
 GROWING_COUNT = 64      # sandboxes of a mutant that is found by its rate
 ANCHOR_COUNT = 24       # of one whose thing may outlive 8 later sandboxes
 MUTANT_COUNT_MAX = 200
@@ -103,13 +103,15 @@ def run_live(arguments, options=()):
         environment = dict(os.environ, LD_PRELOAD=shim, BOXLEDGER_OPTIONS="ledger=" + ledger)
         with open(errors, "w", encoding="utf-8") as stderr, subprocess.Popen(
                 [supervise, *arguments, "--truth=" + facts, f"--pause={LIVE_PAUSE_MS}"],
-                env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True) as program:
+                env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr,
+                text=True) as program:
             said = program.stdout.readline()
             if said == "ready\n":
                 time.sleep(SETTLE_S)
                 document = valid(json.loads(subprocess.run(
                     [boxledger, "report", "--format=json", *options, ledger], check=True,
                     stdout=subprocess.PIPE, timeout=SECONDS).stdout))
+            program.stdin.close()
             program.wait(timeout=SECONDS)
         reap()
         with open(errors, encoding="utf-8") as file:

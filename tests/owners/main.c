@@ -2,7 +2,7 @@
  * main.c: `supervise`, a small correct supervisor of each kind, for judging the ledger.
  *
  *     supervise --kind=kvm|seccomp|child|api --count=N --seed=S [--mutate=SITE] [--order=NAME]
- *               [--keep] [--pause=MS] [--truth=FILE]
+ *               [--keep] [--pause=MS] [--truth=FILE]     MS: or until the input ends
  *     supervise --kind=growth --scenario=NAME [--count=N] ...
  *     supervise --list-sites
  *
@@ -14,6 +14,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <getopt.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -24,7 +25,6 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "boxledger.h"
@@ -783,7 +783,7 @@ int main(int argc, char **argv)
     if (pause_ms >= 0) {
         puts("ready");
         fflush(stdout);
-        nanosleep(&(struct timespec){pause_ms / 1000, pause_ms % 1000 * 1000000}, NULL);
+        poll(&(struct pollfd){.fd = STDIN_FILENO, .events = POLLIN}, 1, (int)pause_ms);
         checked = boxledger_check(&left);
     }
     check_books(open_before, mapped_before);
