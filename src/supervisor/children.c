@@ -4,7 +4,6 @@
  */
 #include "supervisor/children.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -44,29 +43,20 @@ static void forget(pid_t pid)
         }
 }
 
-/* Calls `each` with every child of one thread; locked. */
-static void each_child_of(const char *thread, void (*each)(pid_t))
+/* Calls `each` with the children of the first thread, which the kernel gives all orphans to as long
+ * as it lives. Takes one descriptor: there may be no more. */
+static int each_child(void (*each)(pid_t))
 {
-    char path[sizeof "/proc/self/task//children" + sizeof(((struct dirent *)NULL)->d_name)];
+    char path[sizeof "/proc/self/task//children" + 3 * sizeof(pid_t)];
     owned_file FILE *list = NULL;
     int pid;
 
-    (void)snprintf(path, sizeof path, "/proc/self/task/%s/children", thread);
+    (void)snprintf(path, sizeof path, "/proc/self/task/%d/children", getpid());
     list = fopen(path, "re");
-    while (list && fscanf(list, "%d", &pid) == 1)
-        each(pid);
-}
-
-static int each_child(void (*each)(pid_t))
-{
-    owned_directory DIR *threads = opendir("/proc/self/task");
-    const struct dirent *entry;
-
-    if (!threads)
+    if (!list)
         return -1;
-    while ((entry = readdir(threads)))
-        if (isdigit((unsigned char)entry->d_name[0]))
-            each_child_of(entry->d_name, each);
+    while (fscanf(list, "%d", &pid) == 1)
+        each(pid);
     return 0;
 }
 
@@ -91,7 +81,7 @@ int children_begin(struct error *error)
     if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0)
         return error_set(error, errno, "cannot become a subreaper");
     if (each_child(learn) != 0)
-        return error_set(error, errno, "cannot list my own threads in /proc");
+        return error_set(error, errno, "cannot list my own children in /proc");
     return 0;
 }
 

@@ -160,6 +160,13 @@ static int set_count(struct options *options, const char *value, struct error *e
     return 0;
 }
 
+static int set_any_status(struct options *options, const char *value, struct error *error)
+{
+    (void)value, (void)error;
+    options->any_status = true;
+    return 0;
+}
+
 static int set_jobs(struct options *options, const char *value, struct error *error)
 {
     uint64_t number;
@@ -182,6 +189,7 @@ static const struct option {
     {"kind", "KIND", set_kind, OPTIONS_CHURN, "process, vm or mixed (process)"},
     {"count", "N", set_count, OPTIONS_CHURN, "so many sandboxes (1000)"},
     {"jobs", "J", set_jobs, OPTIONS_CHURN, "so many at once (1)"},
+    {"any-status", NULL, set_any_status, OPTIONS_CHURN, "go on however a command has ended"},
     {"write", "PATH", set_write, BOTH, "may be written, and all below it; any number of times"},
     {"directory", "PATH", set_directory, OPTIONS_RUN, "where the command starts"},
     {"network", NULL, set_network, BOTH, "sockets"},

@@ -31,6 +31,7 @@ struct options {
     enum options_kind kind;
     unsigned long count;
     unsigned jobs;
+    bool any_status; /* a command that fails is not the run's end */
     /* What follows the options: argv's, ends in NULL; empty: nothing does. */
     char **operands;
     bool help;

@@ -62,8 +62,22 @@ static int make_channels(struct run *run, uint32_t defects, struct error *error)
     return 0;
 }
 
-/* The listener, or -1: the sandbox's process ended before it had one. */
-static int receive_listener(int channel)
+/* Waits until the sandbox has sent its listener, or says why it cannot. It may not be waited for on
+ * one channel alone: what it has to say need not fit into the other. */
+static bool is_listener_sent(const struct run *run)
+{
+    enum { CHANNEL, CONTROL, COUNT };
+    struct pollfd polled[COUNT] = {
+        [CHANNEL] = {.fd = run->channel[0], .events = POLLIN},
+        [CONTROL] = {.fd = run->control[0], .events = POLLIN},
+    };
+
+    while (poll(polled, COUNT, -1) < 0 && errno == EINTR)
+        ;
+    return polled[CHANNEL].revents & POLLIN;
+}
+
+static int receive_listener(struct run *run, struct error *error)
 {
     char byte;
     struct iovec bytes = {&byte, sizeof byte};
@@ -78,15 +92,21 @@ static int receive_listener(int channel)
         .msg_controllen = sizeof control,
     };
     ssize_t got;
-    int listener = -1;
 
     do
-        got = recvmsg(channel, &message, MSG_CMSG_CLOEXEC);
+        got = recvmsg(run->channel[0], &message, MSG_CMSG_CLOEXEC);
     while (got < 0 && errno == EINTR);
-    if (got > 0 && message.msg_controllen >= CMSG_LEN(sizeof listener) &&
-        control.header.cmsg_type == SCM_RIGHTS)
-        memcpy(&listener, CMSG_DATA(&control.header), sizeof listener);
-    return listener;
+    if (got < 0)
+        return error_set(error, errno, "cannot receive the listener");
+    if (got == 0)
+        return 0; /* killed before it had one: its end says so */
+    /* The kernel drops it where there is no room for one more descriptor. */
+    if (message.msg_controllen < CMSG_LEN(sizeof run->sandbox.listener) ||
+        control.header.cmsg_type != SCM_RIGHTS)
+        return error_set(error, EMFILE, "cannot receive the listener");
+    memcpy(&run->sandbox.listener, CMSG_DATA(&control.header), sizeof run->sandbox.listener);
+    notify_prepare(run->sandbox.listener);
+    return 0;
 }
 
 /* Reads what the sandbox says about its start, all of it. False: it started. */
@@ -109,21 +129,17 @@ static bool read_report(int control, uint32_t defects, struct inside_report *rep
 
 static int tell_report(const struct inside_report *report, struct error *error)
 {
-    switch (report->stage) {
-    case INSIDE_COMMAND:
+    if (report->stage == INSIDE_COMMAND)
         return error_set(error, report->number, "cannot run %s", report->what);
-    case INSIDE_DIRECTORY:
-        return error_set(error, report->number, "cannot start in %s", report->what);
-    default:
-        break;
-    }
-    (void)error_set(error, report->number, "%s",
-                    report->stage == INSIDE_STDIO        ? "cannot pass the standard descriptors"
+    (void)error_set(error, report->number, "%s%s",
+                    report->stage == INSIDE_DIRECTORY    ? "cannot start in "
+                    : report->stage == INSIDE_STDIO      ? "cannot pass the standard descriptors"
                     : report->stage == INSIDE_LIMITS     ? "cannot set the limits"
                     : report->stage == INSIDE_PRIVILEGES ? "cannot give up privileges"
                     : report->stage == INSIDE_LANDLOCK   ? "cannot restrict it by Landlock"
                     : report->stage == INSIDE_FILTER     ? "cannot install the filter"
-                                                         : "cannot hand over the listener");
+                                                         : "cannot hand over the listener",
+                    report->what);
     error->number = 0; /* it is not the command's fault */
     return -1;
 }
@@ -157,10 +173,9 @@ static int start(struct run *run, const struct process_request *request, const c
     run->process = (int)syscall(SYS_pidfd_open, run->sandbox.main, 0);
     if (run->process < 0)
         return error_set(error, errno, "cannot open a pidfd");
-    run->sandbox.listener = receive_listener(run->channel[0]);
+    if (is_listener_sent(run) && receive_listener(run, error) != 0)
+        return -1;
     owned_fd_close(&run->channel[0]);
-    if (run->sandbox.listener >= 0)
-        notify_prepare(run->sandbox.listener);
     return 0;
 }
 
@@ -226,6 +241,7 @@ static void finish(struct run *run, struct process_result *result)
     if (run->sandbox.main > 0) {
         (void)kill(run->sandbox.main, SIGKILL); /* not reaped yet: the number is its own */
         result->status = children_reap(run->sandbox.main);
+        owned_fd_close(&run->process); /* its number may be needed to list what is left */
         /* What it left is our children now. Each time some die, theirs become ours. */
         for (int wait_ms = 0; is_populated(run, wait_ms); wait_ms = LEFTOVERS_MS)
             children_kill_orphans();

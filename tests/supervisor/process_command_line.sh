@@ -1,0 +1,41 @@
+# process_command_line.sh: a mistake is one line and a documented status, and nothing runs.
+. "$(dirname "$0")/process.sh"
+
+# refuses STATUS PATTERN ARGS...
+refuses() {
+    local status=0
+    boxsup "${@:3}" >"$work/out" 2>"$work/err" || status=$?
+    [[ $status -eq $1 ]] || fail "boxsup ${*:3}: status $status, not $1: $(<"$work/err")"
+    [[ $(wc -l <"$work/err") -eq 1 ]] || fail "boxsup ${*:3}: not one line: $(<"$work/err")"
+    [[ $(<"$work/err") == "boxsup: "*"$2"* ]] || fail "boxsup ${*:3}: $(<"$work/err")"
+    [[ ! -s $work/out ]] || fail "boxsup ${*:3}: printed $(<"$work/out")"
+}
+
+refuses $usage "what is to be done"
+refuses $usage "sleep is not a command" sleep
+refuses $usage "which command is to be run" run
+refuses $usage "which command is to be run" run --
+refuses $usage "--nonsense is not an option here" run --nonsense true
+refuses $usage "-x is not an option here" run -x true
+refuses $usage "--count is not an option here" run --count=3 true
+refuses $usage "--cpus needs a value" run --cpus true
+refuses $usage "--network takes no value" run --network=yes true
+refuses $usage "3x is not a size" run --memory=3x true
+refuses $usage "0 is not a size" run --memory=0 true
+refuses $usage "-1 is not a size" run --memory=-1 true
+refuses $usage "99999999999G is not a size" run --memory=99999999999G true
+refuses $usage "0 is not a number from 1 to" run --cpus=0 true
+refuses $usage "a host's name has from 1 to 64 bytes" run --hostname= true
+refuses $usage "nonsense is not a defect" run --defect=nonsense true
+refuses $usage "boats is not a kind" churn --kind=boats
+refuses $usage "boxsup defects takes no more" defects more
+
+refuses $not_found "cannot run nosuch: No such file" run nosuch
+refuses $not_found "cannot run ./nosuch: No such file" run ./nosuch
+refuses $not_executable "cannot run /etc/passwd: Permission denied" run /etc/passwd
+refuses $not_executable "cannot run /: Permission denied" run /
+refuses $failed "cannot start in /nosuch: No such file" run --directory=/nosuch true
+refuses $failed "/nosuch" run --write=/nosuch true
+
+boxsup --help >/dev/null && boxsup run --help >/dev/null && boxsup churn --help >/dev/null
+[[ $(boxsup --version) == "boxsup "[0-9]* ]] || fail "no version"
