@@ -94,8 +94,9 @@ static void look_and_tell(const struct watched *watched, const bool *which)
     struct reader *reader;
     struct report report;
 
-    kernel_look(&view, watched->pid);
+    /* In this order, so that no stack holds more than the process uses. */
     reader = reader_open_fd(watched->fd, "the ledger", &failure);
+    kernel_look(&view, watched->pid);
     if (!reader || !report_build(&report, reader, &view, symbols, NULL, &failure))
         return;
     for (unsigned resource = 0; resource < 2; resource++)

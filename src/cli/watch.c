@@ -44,6 +44,8 @@
 /* A census of what the ledger never saw: after so many ends, and not more often. */
 #define CENSUS_EPOCHS 16u
 #define CENSUS_NS 100000000u
+/* How often the ledger is asked, by a read of 8 bytes, whether a limit is nearly reached. */
+#define LIMITS_NS 50000000u
 #define NS 1000000000u
 
 static uint64_t now_ns(clockid_t clock)
@@ -411,8 +413,13 @@ void watch_serve(struct watch *watch)
         serve_directory(watch);
         try_pending(watch);
     }
-    for (size_t i = 0; i < watch->count; i++)
-        serve_one(watch->items[i]);
+    for (size_t i = 0; i < watch->count; i++) {
+        struct watched *watched = watch->items[i];
+
+        serve_one(watched);
+        if (!watched->ended && watched->pid && watched->state == LEDGER_PROCESS_RUNNING)
+            warn_about_limits(watched);
+    }
     now = now_ns(CLOCK_MONOTONIC);
     if (now < watch->next_sample_ns)
         return;
@@ -427,7 +434,6 @@ void watch_serve(struct watch *watch)
             looked_up += kernel_sample_names(&watched->view, watched->pid, watched->fd);
             kernel_sample_threads(&watched->view, watched->pid);
             take_census(watched, now);
-            warn_about_limits(watched);
         }
         if (watched->path && is_gone(watched))
             end_followed(watched);
@@ -445,7 +451,7 @@ void watch_serve(struct watch *watch)
 void watch_sleep(struct watch *watch, const uint32_t *wake, uint32_t seen)
 {
     struct futex_waitv words[WAITV_MAX];
-    uint64_t until = watch->next_sample_ns;
+    uint64_t now = now_ns(CLOCK_MONOTONIC), until = watch->next_sample_ns;
     struct timespec when;
     unsigned count = 0;
     long result;
@@ -462,13 +468,13 @@ void watch_sleep(struct watch *watch, const uint32_t *wake, uint32_t seen)
                                      .val = watched->state,
                                      .flags = FUTEX_32};
     }
+    if (until > now + LIMITS_NS) /* a limit that is nearly reached can wait no longer */
+        until = now + LIMITS_NS;
     if (count == WAITV_MAX) /* there are more: look at those every other millisecond */
-        until = now_ns(CLOCK_MONOTONIC) + 2000000;
+        until = now + 2000000;
     if (watch->pending_count) {
         /* A child is just writing its header, which takes it microseconds and tells nobody. One
          * that dies doing so is not waited for like that. */
-        uint64_t now = now_ns(CLOCK_MONOTONIC);
-
         until = now + (now - watch->pending_since_ns < 20000000 ? 200000 : 20000000);
     }
     when.tv_sec = (time_t)(until / NS);
