@@ -13,6 +13,7 @@
 #include "workload.h"
 
 static atomic_ulong handled;
+static atomic_ulong rounds[2]; /* of each target, outside of its handlers */
 static atomic_bool stop;
 static __thread int depth;
 static pthread_t targets[2];
@@ -28,14 +29,30 @@ static void on_signal(int sig)
     handled++;
 }
 
+/* Handlers that follow one another without an end would starve the update that they came upon, and
+ * fill its queue: a storm is over when both targets have got on. They have long to do so, but a
+ * shim that hangs is to be seen as one. */
+#define STORM_SIGNALS 400
+#define PAUSES_MAX 50000
+
 static void *storm(void *unused)
 {
     (void)unused;
     struct timespec pause = {0, 20000};
+    unsigned long seen[2];
     for (unsigned i = 0; !stop; i++) {
         pthread_kill(targets[i & 1], i & 2 ? SIGUSR1 : SIGUSR2);
         if (i % 4 == 3)
             nanosleep(&pause, NULL);
+        if (i % STORM_SIGNALS != 0)
+            continue;
+        for (unsigned k = 0; k < 2; k++)
+            seen[k] = rounds[k];
+        for (unsigned n = 0; !stop && n < PAUSES_MAX; n++) {
+            if (rounds[0] != seen[0] && rounds[1] != seen[1])
+                break;
+            nanosleep(&pause, NULL);
+        }
     }
     return NULL;
 }
@@ -43,8 +60,10 @@ static void *storm(void *unused)
 static void *churn(void *unused)
 {
     (void)unused;
-    while (!stop)
+    while (!stop) {
         workload();
+        rounds[1]++;
+    }
     return NULL;
 }
 
@@ -66,8 +85,10 @@ int main(int argc, char **argv)
     pthread_create(&sender, NULL, storm, NULL);
     clock_gettime(CLOCK_MONOTONIC, &start);
     do {
-        for (int i = 0; i < 100; i++)
+        for (int i = 0; i < 100; i++) {
             workload();
+            rounds[0]++;
+        }
         clock_gettime(CLOCK_MONOTONIC, &now);
     } while (now.tv_sec - start.tv_sec < (system_long() ? 60 : 5));
     stop = true;
