@@ -28,21 +28,26 @@ static inline int shim_took_for(const struct unwind_start *here, int fd, enum le
     return fd;
 }
 
+/* Whether there ever was a sandbox: one that was reaped just now counts. */
+static inline bool shim_had_owners(void)
+{
+    return shim.ledger.header && shim.ledger.header->owner_serial != 0;
+}
+
 /* Whose a path under /proc is; 0: no live child's. After a call that has read the path. */
 static inline uint32_t shim_path_owner(const char *path)
 {
-    if (likely(shim.sandbox.children == 0) || FAULT(proc_nobodys) || path[0] != '/' ||
-        path[1] != 'p') {
+    if (!shim_had_owners() || FAULT(proc_nobodys) || path[0] != '/' || path[1] != 'p') {
         return 0;
     }
-    return child_of_path(&shim.sandbox, path);
+    return child_of_path(&shim.sandbox, &shim.ledger, path);
 }
 
 /* The same for a path that starts at `dir`, where it does not start at the root. */
 uint32_t shim_below_owner(int dir);
 static inline uint32_t shim_path_owner_at(int dir, const char *path)
 {
-    if (likely(shim.sandbox.children == 0)) {
+    if (!shim_had_owners()) {
         return 0;
     }
     bool leaves = path[0] == '.' && path[1] == '.';

@@ -57,18 +57,43 @@ static struct sandbox_child *find(const struct sandbox *sandbox, int pid)
 /* Takes it out; its owner, or 0 if another thread did so first. */
 static uint32_t take_out(struct sandbox *sandbox, struct sandbox_child *child, uint64_t key)
 {
-    if (!is_live(key) || !__atomic_compare_exchange_n(&child->key, &key, USED_NO_MORE, false,
-                                                      __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
+    if (!is_live(key)) {
+        return 0;
+    }
+    /* Before it is taken out: nobody finds it in neither place. */
+    __atomic_store_n(&sandbox->ended[(uint32_t)pid_of(key) % SANDBOX_REAPED], key,
+                     __ATOMIC_SEQ_CST);
+    if (!__atomic_compare_exchange_n(&child->key, &key, USED_NO_MORE, false, __ATOMIC_SEQ_CST,
+                                     __ATOMIC_RELAXED)) {
         return 0;
     }
     __atomic_sub_fetch(&sandbox->children, 1, __ATOMIC_RELAXED);
     return (uint32_t)key;
 }
 
+static uint64_t *ran_by(const struct sandbox *sandbox, uint32_t child)
+{
+    return &sandbox->ran[child % SANDBOX_RAN];
+}
+
+static bool is_sandbox(const struct sandbox *sandbox, uint32_t child)
+{
+    return !sandbox->ran || __atomic_load_n(ran_by(sandbox, child), __ATOMIC_ACQUIRE) ==
+                                ((uint64_t)child << 32 | 1);
+}
+
+void child_runs(struct sandbox *sandbox, const struct sandbox_thread *thread, bool is_one)
+{
+    uint64_t word = (uint64_t)thread->making << 32 | is_one;
+    __atomic_store_n(ran_by(sandbox, thread->making), word, __ATOMIC_RELEASE);
+}
+
 static void end(const struct sandbox_event *event, uint32_t owner, uint16_t flags)
 {
     struct ledger_owner *record = ledger_owner(event->ledger, owner);
-    if (record) {
+    if (record && !is_sandbox(event->sandbox, record->slots)) {
+        ledger_owner_dismiss(event->ledger, event->actor, owner);
+    } else if (record) {
         __atomic_or_fetch(&record->flags, flags, __ATOMIC_RELAXED);
         ledger_owner_unanchor(event->ledger, event->actor, owner, sandbox_stack(event));
     }
@@ -128,6 +153,9 @@ uint32_t child_begins(const struct sandbox_event *event, int pid, uint32_t befor
         return 0;
     }
     event->thread->last_child = owner;
+    if (sandbox->ran) {
+        ledger_owner(event->ledger, owner)->slots = event->thread->making;
+    }
     uint32_t ticket = (uint32_t)ledger_ticket(event->ledger);
     if (!put_in(sandbox, pid, owner, ticket, flags)) {
         /* More children at one time than the table takes: readers see that it has gone. */
@@ -191,7 +219,17 @@ uint32_t child_owner(const struct sandbox *sandbox, int pid)
     return is_live(key) && pid_of(key) == pid ? (uint32_t)key : 0;
 }
 
-uint32_t child_of_path(const struct sandbox *sandbox, const char *path)
+/* One that a handler, or another thread, reaped just now. */
+static uint32_t ended_owner(const struct sandbox *sandbox, const struct ledger *ledger, int pid)
+{
+    uint64_t key =
+        __atomic_load_n(&sandbox->ended[(uint32_t)pid % SANDBOX_REAPED], __ATOMIC_SEQ_CST);
+    const struct ledger_owner *record =
+        pid > 0 && pid_of(key) == pid ? ledger_owner(ledger, (uint32_t)key) : NULL;
+    return record && record->pid == (uint32_t)pid ? (uint32_t)key : 0;
+}
+
+uint32_t child_of_path(const struct sandbox *sandbox, const struct ledger *ledger, const char *path)
 {
     static const char proc[] = "/proc/";
     int pid = 0;
@@ -203,7 +241,11 @@ uint32_t child_of_path(const struct sandbox *sandbox, const char *path)
     for (; *path >= '0' && *path <= '9' && pid < 100000000; path++) {
         pid = pid * 10 + (*path - '0');
     }
-    return *path == '/' || *path == 0 ? child_owner(sandbox, pid) : 0;
+    if (*path != '/' && *path != 0) {
+        return 0;
+    }
+    uint32_t owner = child_owner(sandbox, pid);
+    return owner ? owner : ended_owner(sandbox, ledger, pid);
 }
 
 /* Only for "growing" and "inheritable": the child's end says nothing about what is left of it. */

@@ -5,6 +5,7 @@
 
 /* Strings are arrays, so that the table needs no relocation. */
 static const char beginnings[RULES_KINDS][24] = {
+    [RULES_OWNER_CHILD] = "owner child exe=",
     [RULES_OWNER_THREAD] = "owner thread name=",
     [RULES_IGNORE_STACK] = "ignore stack=",
     [RULES_IGNORE_RESOURCE] = "ignore resource=",
@@ -55,7 +56,7 @@ static const char *parse_line(struct rules *rules, struct options_text line)
         return NULL;
     }
     if (begins_with(line, "owner ")) {
-        return "not owner thread name=PATTERN";
+        return "neither owner child exe=PATTERN nor owner thread name=PATTERN";
     }
     if (begins_with(line, "ignore ")) {
         return "neither ignore stack=PATTERN nor ignore resource=PATTERN";

@@ -1,6 +1,7 @@
 /*
  * rules.h: what a user says of sandboxes that fit no kind, and of what is no leak: --rules=FILE.
  *
+ *   owner child exe=PATTERN      only children that run such a program are sandboxes
  *   owner thread name=PATTERN    a thread is a sandbox from when it is given such a name
  *   ignore stack=PATTERN         findings with such a function, object or file in their stack
  *   ignore resource=PATTERN      findings of such things
@@ -18,6 +19,7 @@
 #define RULES_TEXT_MAX 8192u
 
 enum rules_kind {
+    RULES_OWNER_CHILD,
     RULES_OWNER_THREAD,
     RULES_IGNORE_STACK,
     RULES_IGNORE_RESOURCE,

@@ -20,6 +20,7 @@
 #define SANDBOX_SCOPES 16u      /* explicit ones nest so deep: boxledger.h says so */
 #define SANDBOX_CHILDREN 16384u /* alive at one time; a power of two */
 #define SANDBOX_REAPED 1024u    /* reaped by one thread before the other could say it began */
+#define SANDBOX_RAN 8192u       /* children alive at one time whose programs are known */
 #define SANDBOX_ANSWERING 4096u /* notifications that are being answered at one time */
 
 /* A thread's part. Zeroed when the thread starts and gone with it. */
@@ -30,6 +31,7 @@ struct sandbox_thread {
     const struct ledger *ledger;             /* where to look that up; set by enter */
     uint32_t answers;      /* the owner whose notification this thread received last; 0: none */
     uint32_t thread_owner; /* that a rule makes of this thread; 0: none */
+    uint32_t making;       /* which child of the process it makes, where `ran` is there */
     uint32_t last_child;   /* owner of the child that it made last: a pipe's other end may follow */
     uint64_t answers_id;   /* of that notification */
 };
@@ -43,8 +45,13 @@ struct sandbox_child {
 /* The process's part. Zeroed memory is an empty one. */
 struct sandbox {
     uint32_t children; /* registered and not reaped */
+    uint32_t made;     /* children, where `ran` is there */
+    /* Where only children that run certain programs are sandboxes: what each runs, written by the
+     * child itself, `making` << 32 | whether it is one. NULL: all are. */
+    uint64_t *ran;
     struct sandbox_child child[SANDBOX_CHILDREN];
-    uint64_t reaped[SANDBOX_REAPED];       /* pid << 32 | ticket */
+    uint64_t reaped[SANDBOX_REAPED];       /* not known as a child: pid << 32 | ticket */
+    uint64_t ended[SANDBOX_REAPED];        /* the last of those that were: pid << 32 | owner */
     uint64_t answering[SANDBOX_ANSWERING]; /* a notification's key; 0: none */
 };
 
@@ -126,6 +133,9 @@ uint32_t child_ticket(const struct sandbox_event *event);
 /* A child was made: `pid`; `before` is the ticket from before. Its owner; 0: no room. */
 uint32_t child_begins(const struct sandbox_event *event, int pid, uint32_t before, uint32_t flags);
 
+/* Where `ran` is there: this thread's child runs another program now, or is about to. */
+void child_runs(struct sandbox *sandbox, const struct sandbox_thread *thread, bool is_sandbox);
+
 /* A wait said that `pid` exited or was killed. */
 void child_reaped(const struct sandbox_event *event, int pid);
 
@@ -135,8 +145,10 @@ void child_gone(const struct sandbox_event *event, int pid, uint32_t before);
 /* The owner of a live child with that pid; 0: it is none that is known. */
 uint32_t child_owner(const struct sandbox *sandbox, int pid);
 
-/* /proc/PID/...: the child's owner; 0: the path is none of these. */
-uint32_t child_of_path(const struct sandbox *sandbox, const char *path);
+/* /proc/PID/..., just opened: the owner of that child, which may have been reaped meanwhile; 0: the
+ * path is none of these. */
+uint32_t child_of_path(const struct sandbox *sandbox, const struct ledger *ledger,
+                       const char *path);
 
 /* One of a pipe's ends was closed, and `other` is left: by the thread that just made a child. */
 void child_pipe_closed(const struct sandbox_event *event, int other);
