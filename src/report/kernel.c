@@ -288,6 +288,21 @@ bool kernel_owner_is_gone(const struct kernel_view *view, uint64_t serial)
            bsearch(&serial, view->gone, view->gone_count, sizeof serial, by_value) != NULL;
 }
 
+size_t kernel_owners_gone_after(const struct kernel_view *view, uint64_t serial)
+{
+    size_t low = 0, high = view->gone_count;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (view->gone[middle] > serial)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return view->gone_count - low;
+}
+
 /* --- threads ------------------------------------------------------------------------------------
  */
 

@@ -79,6 +79,8 @@ size_t kernel_sample_names(struct kernel_view *view, pid_t pid, int ledger_fd);
  * the same: with SIGCHLD ignored, none is ever waited for. A zombie is still there. */
 void kernel_look_at_owners(struct kernel_view *view, pid_t pid, int ledger_fd);
 bool kernel_owner_is_gone(const struct kernel_view *view, uint64_t serial);
+/* How many of those that are gone began after this one. */
+size_t kernel_owners_gone_after(const struct kernel_view *view, uint64_t serial);
 
 /* Notes what the threads that live now are called; of those that do not, what was noted stays. */
 void kernel_sample_threads(struct kernel_view *view, pid_t pid);

@@ -8,7 +8,8 @@
 
 static bool is_there(const struct ledger_owner *record)
 {
-    return record && (record->state == LEDGER_LIVE || record->state == LEDGER_ENDED);
+    return record && (record->state == LEDGER_LIVE || record->state == LEDGER_ENDED) &&
+           record->kind != LEDGER_OWNER_NONE; /* dismissed */
 }
 
 static uint32_t find_outermost(const struct owners *owners, uint32_t index)
@@ -25,6 +26,17 @@ static uint32_t find_outermost(const struct owners *owners, uint32_t index)
         index = record->parent;
     }
     return 0;
+}
+
+static uint32_t later_ends(const struct ledger_header *header, const struct ledger_owner *record)
+{
+    int32_t later;
+
+    if (record->state != LEDGER_ENDED || record->kind >= LEDGER_OWNER_KINDS)
+        return 0;
+    /* Counts wrap; and of a live ledger the header was read first. */
+    later = (int32_t)((uint32_t)header->owners_ended[record->kind] - record->ended_order);
+    return later > 0 ? (uint32_t)later : 0;
 }
 
 void owners_begin(struct owners *owners, const struct reader *reader,
@@ -44,6 +56,7 @@ void owners_begin(struct owners *owners, const struct reader *reader,
                 .record = record,
                 .ended = record->state == LEDGER_ENDED,
                 .ended_ns = record->ended_ns,
+                .later_ends = later_ends(&reader->header, record),
             };
     }
     for (size_t i = 1; i < owners->count; i++) {
@@ -53,8 +66,9 @@ void owners_begin(struct owners *owners, const struct reader *reader,
         if (!item->record || item->ended || !view ||
             !kernel_owner_is_gone(view, item->record->serial))
             continue;
-        item->ended = item->by_kernel = true;
+        item->ended = true;
         item->ended_ns = view->taken_ns;
+        item->later_ends = (uint32_t)kernel_owners_gone_after(view, item->record->serial);
         owners->ended += item->outermost == i;
     }
 }

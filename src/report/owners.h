@@ -12,8 +12,8 @@ struct owners_item {
     const struct ledger_owner *record; /* NULL: there is none of this index */
     uint32_t outermost;                /* what it is a part of; itself, where it is no part */
     bool ended;
-    bool by_kernel; /* its end is known from the kernel alone, and has no order */
     uint64_t ended_ns;
+    uint32_t later_ends; /* of its kind; where only the kernel knows of its end, of such */
 };
 
 struct owners {

@@ -30,20 +30,15 @@ static bool by_time(const struct judge *judge, uint64_t since_ns)
     return since_ns + judge->terms->settle_ns <= judge->terms->now_ns;
 }
 
-static bool by_later_ends(const struct judge *judge, const struct owners_item *owner)
+static bool by_later_ends(const struct owners_item *owner)
 {
-    unsigned kind = owner->record->kind;
-
-    if (owner->by_kernel || kind >= LEDGER_OWNER_KINDS)
-        return false;
-    return (uint32_t)judge->reader->header.owners_ended[kind] - owner->record->ended_order >=
-           LATER_ENDS;
+    return owner->later_ends >= LATER_ENDS;
 }
 
 static bool has_settled(const struct judge *judge, const struct owners_item *owner)
 {
     return judge->terms->at_exit || by_time(judge, owner->ended_ns) ||
-           (judge->terms->half_full && by_later_ends(judge, owner));
+           (judge->terms->half_full && by_later_ends(owner));
 }
 
 /* What a pool's stack takes goes from sandbox to sandbox. */
@@ -78,7 +73,7 @@ static void judge_fd(const struct judge *judge, struct verdicts_case *the)
     if (the->loose || !owner->ended)
         return;
     if (is_anchor(fd))
-        the->reason = by_time(judge, owner->ended_ns) || by_later_ends(judge, owner)
+        the->reason = by_time(judge, owner->ended_ns) || by_later_ends(owner)
                           ? REASON_ANCHOR_SETTLED
                           : REASON_ANCHOR;
     else if (!has_settled(judge, owner))

@@ -223,6 +223,24 @@ static void the_order_of_ends_may_wrap(void **state)
     scene_end(&scene);
 }
 
+/* A live ledger's header is read before its owners. */
+static void an_end_that_the_header_has_not_counted_yet_has_not_settled(void **state)
+{
+    struct scene scene;
+    uint32_t owner;
+
+    (void)state;
+    scene_begin(&scene);
+    scene.max_fds = 1;
+    owner = writer_owner(&scene.writer, LEDGER_OWNER_KVM, LEDGER_ENDED);
+    writer_owner_record(&scene.writer, owner)->ended_ns = scene.now_ns;
+    writer_owner_record(&scene.writer, owner)->ended_order = 3;
+    (void)scene_fd(&scene, 5, owner, 0);
+    scene_report(&scene, RUNNING);
+    assert_leaked(&scene, 0, 0);
+    scene_end(&scene);
+}
+
 static void a_mapping_is_its_slots_unless_the_supervisor_said_whose(void **state)
 {
     struct scene scene;
@@ -539,6 +557,32 @@ static void a_child_that_is_gone_unreaped_has_ended(void **state)
     }
 }
 
+/* With SIGCHLD ignored no child is ever reaped, and its end has no time. Its pidfd may be closed
+ * late, too. */
+static void pidfds_of_children_gone_unreaped_count_after_eight_more(void **state)
+{
+    (void)state;
+    for (unsigned children = 8; children <= 9; children++) {
+        uint64_t gone[9];
+        struct scene scene;
+
+        scene_begin(&scene);
+        for (uint32_t i = 0; i < children; i++) {
+            uint32_t child = writer_owner(&scene.writer, LEDGER_OWNER_CHILD, LEDGER_LIVE);
+
+            gone[i] = 1 + i;
+            scene_fd(&scene, 10 + i, child, 0)->kind = LEDGER_FD_PIDFD;
+        }
+        scene.view.gone = gone;
+        scene.view.gone_count = children;
+        scene_report(&scene, AT_EXIT);
+        /* Of one stack: once one counts, all do. */
+        assert_leaked(&scene, children == 9 ? 9 : 0, children == 9 ? 9 : 0);
+        scene.view.gone = NULL;
+        scene_end(&scene);
+    }
+}
+
 static void a_killed_processes_last_sandbox_had_no_time(void **state)
 {
     struct scene scene;
@@ -603,6 +647,7 @@ int main(void)
         cmocka_unit_test(on_a_live_process_an_end_takes_its_time_to_settle),
         cmocka_unit_test(above_half_of_a_limit_later_ends_of_its_kind_settle_it),
         cmocka_unit_test(the_order_of_ends_may_wrap),
+        cmocka_unit_test(an_end_that_the_header_has_not_counted_yet_has_not_settled),
         cmocka_unit_test(a_mapping_is_its_slots_unless_the_supervisor_said_whose),
         cmocka_unit_test(a_part_is_counted_with_its_whole),
         cmocka_unit_test(owners_that_are_parts_of_one_another_are_nobodys),
@@ -616,6 +661,7 @@ int main(void)
         cmocka_unit_test(memory_whose_slot_may_return_is_held),
         cmocka_unit_test(a_vms_end_within_a_longer_sandbox_is_no_unbinding),
         cmocka_unit_test(a_child_that_is_gone_unreaped_has_ended),
+        cmocka_unit_test(pidfds_of_children_gone_unreaped_count_after_eight_more),
         cmocka_unit_test(a_killed_processes_last_sandbox_had_no_time),
         cmocka_unit_test(the_summary_counts_one_that_lives_on_as_well),
     };
