@@ -68,8 +68,6 @@ fn main() -> Outcome<()> {
         return Err("usage: driver GUEST FILE drop|unmap|restore COUNT".into());
     };
     let count: usize = count.parse()?;
-    // What a first sandbox makes for good is no sandbox's.
-    drop(sandbox(guest)?);
     let before = descriptors()?;
 
     let mut kept = None;
