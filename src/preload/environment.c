@@ -137,11 +137,11 @@ void shim_environment_attach(const char *attach_to)
 static void put_exec_pid(char to[EXEC_PID_MAX])
 {
     char *digit = to + EXEC_PID_MAX - 1;
+    memcpy(to, EXEC_PID, sizeof(EXEC_PID));
     *digit = 0;
     for (pid_t rest = shim.pid; digit > to + strlen(EXEC_PID); rest /= 10) {
         *--digit = (char)('0' + rest % 10);
     }
-    memcpy(to, EXEC_PID, strlen(EXEC_PID));
 }
 
 bool shim_environment_is_of_another(char *const *environment)
@@ -253,6 +253,7 @@ struct shim_exec shim_exec_begin(const char *path, char *const *environment)
 {
     struct shim_exec exec = {.environment = environment};
     if (!shim_watching_process() || FAULT(exec_forgets)) {
+        shim_child_runs(path);
         return exec;
     }
     size_t count = 0;
@@ -300,6 +301,9 @@ struct shim_exec shim_exec_begin(const char *path, char *const *environment)
 
 void shim_exec_failed(const struct shim_exec *exec)
 {
+    if (!exec->begun) {
+        shim_child_runs(NULL);
+    }
     if (exec->copy && FAULT(failed_exec_ends)) {
         for (uint32_t fd = 0; fd < shim.ledger.header->used[LEDGER_FDS]; fd++) {
             const struct ledger_fd *record = ledger_fd_record(&shim.ledger, (int)fd);
