@@ -239,7 +239,8 @@ struct ledger_owner {
     uint32_t parent; /* the owner that this is a part of (a VM within an explicit scope); 0: none.
                         Only the outermost is a sandbox, and counted; records may name a part, and
                         count for both */
-    uint32_t slots;  /* the writer's own: its memory slots, where it is a VM */
+    uint32_t slots;  /* the writer's own: its memory slots, where it is a VM; where it is a child
+                        and a rule asks what it runs, which one it is */
     char label[LEDGER_LABEL_SIZE]; /* NUL-terminated */
 };
 

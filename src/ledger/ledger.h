@@ -277,6 +277,10 @@ void ledger_owner_unanchor(struct ledger *ledger, struct ledger_actor *actor, ui
 bool ledger_owner_end(struct ledger *ledger, struct ledger_actor *actor, uint32_t owner,
                       uint32_t stack);
 
+/* It was no sandbox: what it has becomes the supervisor's, it counts as never begun, and its record
+ * is of kind LEDGER_OWNER_NONE until it is used again. */
+void ledger_owner_dismiss(struct ledger *ledger, struct ledger_actor *actor, uint32_t owner);
+
 /* An ended one lives after all: its listener still delivers. */
 void ledger_owner_revive(struct ledger *ledger, uint32_t owner);
 

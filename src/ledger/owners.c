@@ -236,6 +236,35 @@ void ledger_owner_unanchor(struct ledger *ledger, struct ledger_actor *actor, ui
     }
 }
 
+void ledger_owner_dismiss(struct ledger *ledger, struct ledger_actor *actor, uint32_t owner)
+{
+    struct ledger_owner *record = record_at(ledger, owner);
+    if (!record || state_of(record) != LEDGER_LIVE) {
+        return;
+    }
+    uint32_t fds = count_of(&record->fds)
+                       ? (uint32_t)__atomic_load_n(&ledger->header->used[LEDGER_FDS],
+                                                   __ATOMIC_ACQUIRE)
+                       : 0;
+    for (uint32_t fd = 0; fd < fds; fd++) {
+        const struct ledger_fd *held = ledger_fd_record(ledger, (int)fd);
+        if (held && held->owner == owner) {
+            ledger_fd_assign(ledger, actor, (int)fd, 0, 0, LEDGER_TIED | LEDGER_SCOPED,
+                             LEDGER_FD_UNKNOWN);
+        }
+    }
+    uint32_t kind = record->kind;
+    bool sandbox = record->parent == 0;
+    if (set_state(record, LEDGER_LIVE, LEDGER_ENDED)) {
+        __atomic_store_n(&record->kind, LEDGER_OWNER_NONE, __ATOMIC_RELAXED);
+        __atomic_store_n(&record->anchors, 0, __ATOMIC_RELAXED);
+        if (sandbox) {
+            __atomic_sub_fetch(&ledger->header->owners_begun[kind], 1, __ATOMIC_RELAXED);
+            __atomic_sub_fetch(&ledger->header->owners_live, 1, __ATOMIC_RELAXED);
+        }
+    }
+}
+
 void ledger_owner_revive(struct ledger *ledger, uint32_t owner)
 {
     struct ledger_owner *record = record_at(ledger, owner);

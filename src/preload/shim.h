@@ -173,7 +173,11 @@ struct sandbox_event shim_sandbox_event(const struct unwind_start *here);
 uint32_t shim_child_ticket(void);
 void shim_child_made(const struct unwind_start *here, pid_t pid, uint32_t ticket, int signal);
 
-/* --- wrap_names.c: threads that a rule makes sandboxes --- */
+/* --- wrap_names.c: threads and children that a rule makes sandboxes --- */
+
+/* Of the child that this thread has just made, or in the child: it runs this program; NULL: it does
+ * not after all. */
+void shim_child_runs(const char *program);
 
 /* Reads the rules that the options name, in the constructor. */
 void shim_rules_begin(void);

@@ -1,12 +1,14 @@
 /*
- * wrap_names.c: threads that a rule of the user's makes sandboxes: `owner thread name=PATTERN`.
+ * wrap_names.c: threads and children that rules of the user's make sandboxes.
  *
- * Such a sandbox begins when the thread is given a name like that, and ends when it is given
- * another or ends. Without such a rule nothing here does anything.
+ * `owner thread name=PATTERN`: such a sandbox begins when the thread is given a name like that, and
+ * ends when it is given another or ends. `owner child exe=PATTERN`: a child that was reaped and
+ * never ran such a program was none. Without such rules nothing here does anything.
  */
 #include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "wrap.h"
 
@@ -59,6 +61,28 @@ static long read_rules(void)
 
 static void thread_ends(void *unused);
 
+/* What children write, and only they: memory that a fork shares. */
+static void look_what_children_run(void)
+{
+    long board = raw_syscall6(SYS_mmap, 0, SANDBOX_RAN * sizeof(uint64_t), PROT_READ | PROT_WRITE,
+                              MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (raw_failed(board)) {
+        shim_say((const char *[]){"boxledger: warning: ", path,
+                                  ": no memory; owner child is ignored", NULL});
+        return;
+    }
+    shim.sandbox.ran = (uint64_t *)board;
+}
+
+void shim_child_runs(const char *program)
+{
+    if (unlikely(shim.sandbox.ran != NULL)) {
+        bool is_one =
+            program && rules_match(&shim.rules, RULES_OWNER_CHILD, program, strlen(program));
+        child_runs(&shim.sandbox, &shim_thread.sandbox, is_one);
+    }
+}
+
 void shim_rules_begin(void)
 {
     const struct options_text *option = &shim.options.rules;
@@ -79,6 +103,9 @@ void shim_rules_begin(void)
         return;
     }
     rules_parse(&shim.rules, text, (size_t)length, warn, NULL);
+    if (shim.rules.of_kind[RULES_OWNER_CHILD]) {
+        look_what_children_run();
+    }
     if (shim.rules.of_kind[RULES_OWNER_THREAD] &&
         (!real.pthread_key_create || real.pthread_key_create(&ending, thread_ends) != 0 ||
          ending >= KEYS_WITHOUT_MEMORY)) {

@@ -27,6 +27,9 @@ uint32_t shim_child_ticket(void)
         return 0;
     }
     struct sandbox_event event = shim_sandbox_event(NULL);
+    if (unlikely(shim.sandbox.ran != NULL)) {
+        event.thread->making = __atomic_add_fetch(&shim.sandbox.made, 1, __ATOMIC_RELAXED);
+    }
     return child_ticket(&event);
 }
 
@@ -214,6 +217,7 @@ EXPORT int clone(int (*start)(void *), void *stack, int flags, void *argument, .
         uint32_t ticket = shim_child_ticket();                                                     \
         int result = REAL(name)(made, program, actions, attributes, arguments, environment);       \
         if (result == 0) {                                                                         \
+            shim_child_runs(program);                                                              \
             shim_child_made(HERE, *made, ticket, SIGCHLD);                                         \
         }                                                                                          \
         return result;                                                                             \

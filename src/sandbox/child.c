@@ -78,8 +78,8 @@ static uint64_t *ran_by(const struct sandbox *sandbox, uint32_t child)
 
 static bool is_sandbox(const struct sandbox *sandbox, uint32_t child)
 {
-    return !sandbox->ran || __atomic_load_n(ran_by(sandbox, child), __ATOMIC_ACQUIRE) ==
-                                ((uint64_t)child << 32 | 1);
+    return !sandbox->ran ||
+           __atomic_load_n(ran_by(sandbox, child), __ATOMIC_ACQUIRE) == ((uint64_t)child << 32 | 1);
 }
 
 void child_runs(struct sandbox *sandbox, const struct sandbox_thread *thread, bool is_one)
@@ -91,7 +91,9 @@ void child_runs(struct sandbox *sandbox, const struct sandbox_thread *thread, bo
 static void end(const struct sandbox_event *event, uint32_t owner, uint16_t flags)
 {
     struct ledger_owner *record = ledger_owner(event->ledger, owner);
-    if (record && !is_sandbox(event->sandbox, record->slots)) {
+    /* What another kind recognised, or the supervisor named, is one whatever it runs. */
+    bool known = record && ((record->flags & LEDGER_OWNER_LISTENS) || record->parent);
+    if (record && !known && !is_sandbox(event->sandbox, record->slots)) {
         ledger_owner_dismiss(event->ledger, event->actor, owner);
     } else if (record) {
         __atomic_or_fetch(&record->flags, flags, __ATOMIC_RELAXED);

@@ -7,8 +7,9 @@
  *   ignore resource=PATTERN      findings of such things
  *   # comment
  *
- * A PATTERN is the rest of the line; options_match has its meaning. The shim and the command read
- * the same file with the same parser. It never allocates and never asks the system for anything.
+ * A PATTERN is the rest of the line; options_match has its meaning, on all of a name or on what
+ * comes after its last slash. The shim and the command read the same file with the same parser. It
+ * never allocates and never asks the system for anything.
  */
 #ifndef BOXLEDGER_SANDBOX_RULES_H
 #define BOXLEDGER_SANDBOX_RULES_H

@@ -64,8 +64,8 @@ wrong() {
         fail "$what: bare it says: $(head -n 2 "$work/err")"
 }
 wrong 1 'no rule begins like this: owner, ignore or #' 'leak:something\n'
-wrong 3 'not owner thread name=PATTERN' '# one\n\nowner thread exe=vm\n'
-wrong 1 'not owner thread name=PATTERN' 'owner vm name=x'
+wrong 3 'neither owner child exe=PATTERN nor owner thread name=PATTERN' '# one\n\nowner thread exe=vm\n'
+wrong 1 'neither owner child exe=PATTERN nor owner thread name=PATTERN' 'owner vm name=x'
 wrong 2 'the pattern is empty' 'owner thread name=vm-*\nignore stack=\n'
 wrong 2 'neither ignore stack=PATTERN nor ignore resource=PATTERN' '\nignore object=x\n'
 wrong 65 'more than 64 rules' "$(for _ in {1..65}; do printf 'ignore stack=x\\n'; done)"
