@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/landlock.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -136,17 +137,40 @@ static int grant_if_there(const struct ruleset *ruleset, int directory, const ch
     return -1;
 }
 
-static bool is_any_of(const char *name, const char *const *names)
+/* What is not granted, as absolute paths without links; ends in NULL. */
+struct exclusions {
+    const char *paths[4 + 1];
+    size_t count;
+};
+
+static bool is_below(const char *path, const char *directory)
 {
-    for (; *names; names++)
-        if (strcmp(name, *names) == 0)
+    size_t length = strlen(directory);
+
+    return strncmp(path, directory, length) == 0 &&
+           (path[length] == '/' || strcmp(directory, "/") == 0);
+}
+
+static bool is_excluded(const struct exclusions *exclusions, const char *path)
+{
+    for (size_t i = 0; i < exclusions->count; i++)
+        if (strcmp(exclusions->paths[i], path) == 0)
             return true;
     return false;
 }
 
-/* Grants reading of everything in a directory but `without`, a list that ends in NULL. */
-static int grant_all_but(const struct ruleset *ruleset, const char *path,
-                         const char *const *without, struct error *error)
+static bool holds_excluded(const struct exclusions *exclusions, const char *path)
+{
+    for (size_t i = 0; i < exclusions->count; i++)
+        if (is_below(exclusions->paths[i], path))
+            return true;
+    return false;
+}
+
+/* Grants reading of everything in a directory but what is excluded. What comes into it later, the
+ * sandbox cannot read. */
+static int grant_around(const struct ruleset *ruleset, const char *path,
+                        const struct exclusions *exclusions, struct error *error)
 {
     owned_directory DIR *directory = opendir(path);
     const struct dirent *entry;
@@ -154,11 +178,23 @@ static int grant_all_but(const struct ruleset *ruleset, const char *path,
     if (!directory)
         return error_set(error, errno, "cannot list %s", path);
     while ((entry = readdir(directory))) {
+        owned_memory char *child = NULL;
+        int failed;
+
         /* A link's target is granted where it is. */
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
-            entry->d_type == DT_LNK || is_any_of(entry->d_name, without))
+            entry->d_type == DT_LNK)
             continue;
-        if (grant_if_there(ruleset, dirfd(directory), entry->d_name, READ, error) != 0)
+        if (asprintf(&child, "%s/%s", strcmp(path, "/") == 0 ? "" : path, entry->d_name) < 0) {
+            child = NULL;
+            return error_set(error, ENOMEM, "no room for a path");
+        }
+        if (is_excluded(exclusions, child))
+            continue;
+        failed = holds_excluded(exclusions, child)
+                     ? grant_around(ruleset, child, exclusions, error)
+                     : grant_if_there(ruleset, AT_FDCWD, child, READ, error);
+        if (failed != 0)
             return -1;
     }
     return 0;
@@ -179,19 +215,18 @@ static int grant_devices(const struct ruleset *ruleset, bool random, struct erro
     return 0;
 }
 
-/* /proc is boxsup's to answer (proc.c): nothing of it is granted but its directories. */
+/* What boxsup answers for (proc.c, virtual.c, shadow.c) is not granted, but for directories. */
 static int grant_reading(const struct ruleset *ruleset, const struct profile *profile,
                          struct error *error)
 {
-    const char *const no_hostname[] = {"hostname", NULL};
-    const char *without[] = {"proc", "dev", NULL, NULL};
+    struct exclusions exclusions = {{"/proc", "/dev"}, 2};
 
     if (profile->hostname)
-        without[2] = "etc";
+        exclusions.paths[exclusions.count++] = "/etc/hostname";
+    if (profile->shadow[0])
+        exclusions.paths[exclusions.count++] = profile->shadow;
     if (grant(ruleset, AT_FDCWD, "/", READ_DIR, error) != 0 ||
-        grant_all_but(ruleset, "/", without, error) != 0)
-        return -1;
-    if (profile->hostname && grant_all_but(ruleset, "/etc", no_hostname, error) != 0)
+        grant_around(ruleset, "/", &exclusions, error) != 0)
         return -1;
     return grant_devices(ruleset, !profile->has_seed, error);
 }

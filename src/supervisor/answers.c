@@ -9,6 +9,7 @@
 
 #include "supervisor/notify.h"
 #include "supervisor/opens.h"
+#include "supervisor/stats.h"
 #include "supervisor/virtual.h"
 
 static const struct {
@@ -19,6 +20,13 @@ static const struct {
 #ifdef SYS_open
     {SYS_open, opens_answer},
     {SYS_creat, opens_answer},
+#endif
+    {SYS_fstat, stats_answer},
+    {SYS_newfstatat, stats_answer},
+    {SYS_statx, stats_answer},
+#ifdef SYS_stat
+    {SYS_stat, stats_answer},
+    {SYS_lstat, stats_answer},
 #endif
     {SYS_getrandom, virtual_answer_getrandom},
     {SYS_uname, virtual_answer_uname},

@@ -23,6 +23,9 @@ enum defect {
     DEFECT_ADDFD_LEAK_RANDOM = 1 << 7,
     DEFECT_PIPE_NO_CLOEXEC = 1 << 8,
     DEFECT_SHORT_READ = 1 << 9,
+    DEFECT_SHADOW_UNSEALED = 1 << 10,
+    DEFECT_SHADOW_UNBOUNDED = 1 << 11,
+    DEFECT_SHADOW_STALE_SILENT = 1 << 12,
 };
 
 /* Adds what the name stands for to *defects: a defect, or addfd-leak for all of its variants.

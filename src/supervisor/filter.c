@@ -129,6 +129,11 @@ static void refuse_always(struct maker *maker)
     add(maker, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(prctl), 1, &reaper);
 }
 
+/* What tells how old a shadow's file is. */
+static const int stats[] = {
+    SCMP_SYS(stat), SCMP_SYS(lstat), SCMP_SYS(fstat), SCMP_SYS(newfstatat), SCMP_SYS(statx),
+};
+
 static void add_rules(struct maker *maker, const struct profile *profile)
 {
     refuse_always(maker);
@@ -138,6 +143,8 @@ static void add_rules(struct maker *maker, const struct profile *profile)
         add(maker, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 0, NULL);
     for (size_t i = 0; i < COUNT(opens); i++)
         add(maker, SCMP_ACT_NOTIFY, opens[i], 0, NULL);
+    for (size_t i = 0; profile->shadow[0] && i < COUNT(stats); i++)
+        add(maker, SCMP_ACT_NOTIFY, stats[i], 0, NULL);
     if (profile->hostname)
         add(maker, SCMP_ACT_NOTIFY, SCMP_SYS(uname), 0, NULL);
     if (profile->has_seed)

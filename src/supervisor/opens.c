@@ -6,18 +6,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/openat2.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 
+#include "supervisor/lookup.h"
 #include "supervisor/notify.h"
 #include "supervisor/owned.h"
 #include "supervisor/policy.h"
 #include "supervisor/proc.h"
 #include "supervisor/sandbox.h"
+#include "supervisor/shadow.h"
 #include "supervisor/virtual.h"
 
 /* Linux's numbers of /dev/random and /dev/urandom: Documentation/admin-guide/devices.txt. */
@@ -43,37 +42,6 @@ static struct open_request read_request(const struct seccomp_data *data)
     return (struct open_request){(int)data->args[0], data->args[1], (int)data->args[2]};
 }
 
-/* The directory that a relative path starts at, or -1. */
-static int open_start(const struct notification *notification, int directory)
-{
-    char path[sizeof "/proc//fd/" + 3 * (sizeof(pid_t) + sizeof(int))];
-
-    if (directory == AT_FDCWD)
-        (void)snprintf(path, sizeof path, "/proc/%d/cwd", notify_thread(notification));
-    else
-        (void)snprintf(path, sizeof path, "/proc/%d/fd/%d", notify_thread(notification), directory);
-    return open(path, O_PATH | O_CLOEXEC);
-}
-
-/* What the path means, as an O_PATH descriptor, or -1. Links of /proc that lead anywhere are not
- * followed: what is behind them, Landlock decides on. */
-static int look_up(const struct notification *notification, const struct open_request *request,
-                   const char *path)
-{
-    struct open_how how = {
-        .flags = O_PATH | O_CLOEXEC | (unsigned)(request->flags & O_NOFOLLOW),
-        .resolve = RESOLVE_NO_MAGICLINKS,
-    };
-    owned_fd int start = -1;
-
-    if (path[0] != '/') {
-        start = open_start(notification, request->directory);
-        if (start < 0)
-            return -1;
-    }
-    return (int)syscall(SYS_openat2, start, path, &how, sizeof how);
-}
-
 static bool is_random(const struct stat *status)
 {
     return S_ISCHR(status->st_mode) && major(status->st_rdev) == MEMORY_MAJOR &&
@@ -96,7 +64,6 @@ void opens_answer(const struct notification *notification)
     const struct policy *policy = notification->sandbox->policy;
     struct open_request request = read_request(&notification->request.data);
     char path[PATH_MAX];
-    char own[PATH_MAX];
     owned_fd int target = -1;
     struct stat status;
     int failed;
@@ -110,7 +77,7 @@ void opens_answer(const struct notification *notification)
         notify_fail(notification, failed);
         return;
     }
-    target = look_up(notification, &request, proc_own_path(notification, path, own, sizeof own));
+    target = lookup_path(notification, request.directory, path, request.flags & O_NOFOLLOW);
     if (target < 0 || fstat(target, &status) != 0 || (request.flags & O_PATH)) {
         notify_continue(notification);
         return;
@@ -121,6 +88,9 @@ void opens_answer(const struct notification *notification)
         virtual_answer_random(notification, request.flags);
     else if (policy->profile.hostname && is_hostname(policy, &status))
         virtual_answer_hostname(notification, request.flags);
+    else if (policy->profile.shadow[0] && S_ISREG(status.st_mode) &&
+             shadow_is_meant(notification, target, request.flags))
+        shadow_answer_open(notification, target, request.flags);
     else
         notify_continue(notification);
 }

@@ -14,6 +14,7 @@
 
 #include "supervisor/defects.h"
 #include "supervisor/error.h"
+#include "supervisor/shadow.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -112,6 +113,29 @@ static int set_seed(struct options *options, const char *value, struct error *er
     return read_number(value, 0, UINT64_MAX, &options->profile.seed, error);
 }
 
+static int set_shadow(struct options *options, const char *value, struct error *error)
+{
+    if (!realpath(value, options->profile.shadow))
+        return error_set(error, errno, "%s", value);
+    return 0;
+}
+
+static int set_shadow_cap(struct options *options, const char *value, struct error *error)
+{
+    return read_size(value, &options->profile.shadow_cap, error);
+}
+
+static int set_shadow_budget(struct options *options, const char *value, struct error *error)
+{
+    uint64_t most = shadow_budget_most();
+
+    if (read_size(value, &options->profile.shadow_budget, error) != 0)
+        return -1;
+    if (options->profile.shadow_budget > most)
+        return error_set(error, 0, "%s is more than half of this machine's memory", value);
+    return 0;
+}
+
 static int set_timeout(struct options *options, const char *value, struct error *error)
 {
     uint64_t number;
@@ -197,6 +221,9 @@ static const struct option {
     {"memory", "SIZE", set_memory, BOTH, "is shown as all there is; each process's limit of data"},
     {"hostname", "NAME", set_hostname, BOTH, "is shown"},
     {"seed", "N", set_seed, BOTH, "random bytes come from it, the same ones each time"},
+    {"shadow", "DIR", set_shadow, BOTH, "files below it are opened as sealed copies"},
+    {"shadow-cap", "SIZE", set_shadow_cap, BOTH, "of a file that is copied (256M)"},
+    {"shadow-budget", "SIZE", set_shadow_budget, BOTH, "of all copies at once (1G)"},
     {"timeout", "SECONDS", set_timeout, BOTH, "after which it is killed"},
     {"landlock", "N", set_landlock, BOTH, "at most this version, for tests"},
     {"defect", "NAME", set_defect, BOTH, "a defect of `boxsup defects`; any number of times"},
@@ -232,12 +259,38 @@ static int read_one(struct options *options, enum options_command command, const
     return 0;
 }
 
+/* The options that the environment may give. The command line comes after it. */
+static int read_environment(struct options *options, struct error *error)
+{
+    static const struct {
+        const char *name;
+        int (*set)(struct options *options, const char *value, struct error *error);
+    } variables[] = {
+        {"BOXSUP_SHADOW_CAP", set_shadow_cap},
+        {"BOXSUP_SHADOW_BUDGET", set_shadow_budget},
+    };
+
+    for (size_t i = 0; i < COUNT(variables); i++) {
+        const char *value = getenv(variables[i].name);
+
+        if (value && variables[i].set(options, value, error) != 0)
+            return error_prefix(error, "%s", variables[i].name);
+    }
+    return 0;
+}
+
 int options_read(struct options *options, enum options_command command, int argc, char **argv,
                  struct error *error)
 {
     int next = 1;
 
-    *options = (struct options){.count = DEFAULT_CHURN_COUNT, .jobs = 1};
+    *options = (struct options){
+        .count = DEFAULT_CHURN_COUNT,
+        .jobs = 1,
+        .profile = {.shadow_cap = SHADOW_CAP, .shadow_budget = shadow_budget_default()},
+    };
+    if (read_environment(options, error) != 0)
+        return -1;
     for (; next < argc && argv[next][0] == '-' && argv[next][1] != 0; next++) {
         if (strcmp(argv[next], "--") == 0) {
             next++;

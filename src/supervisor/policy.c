@@ -9,6 +9,7 @@
 #include "supervisor/access.h"
 #include "supervisor/error.h"
 #include "supervisor/owned.h"
+#include "supervisor/shadow.h"
 
 static int note_files(struct policy *policy, struct error *error)
 {
@@ -30,7 +31,8 @@ int policy_make(struct policy *policy, const struct profile *profile, struct err
     policy->refuses_truncation = !access_refuses_truncation(profile);
     policy->ruleset = access_make_ruleset(profile, error);
     if (policy->ruleset < 0 || filter_make(&policy->filter, profile, error) != 0 ||
-        note_files(policy, error) != 0) {
+        note_files(policy, error) != 0 ||
+        shadow_budget_make(&policy->shadow_budget, profile->shadow_budget, error) != 0) {
         policy_clear(policy);
         return -1;
     }
@@ -41,4 +43,5 @@ void policy_clear(struct policy *policy)
 {
     owned_fd_close(&policy->ruleset);
     filter_clear(&policy->filter);
+    owned_memory_free(&policy->shadow_budget);
 }

@@ -19,8 +19,9 @@ struct policy {
     int ruleset; /* of Landlock */
     /* One that the kernel leaves to us to refuse: see access.h. */
     bool refuses_truncation;
-    dev_t proc;         /* the file system of /proc */
-    dev_t hostname_dev; /* /etc/hostname, where it is virtual and there */
+    struct shadow_budget *shadow_budget; /* of all its sandboxes together */
+    dev_t proc;                          /* the file system of /proc */
+    dev_t hostname_dev;                  /* /etc/hostname, where it is virtual and there */
     ino_t hostname_ino;
 };
 

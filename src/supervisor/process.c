@@ -247,6 +247,7 @@ static void finish(struct run *run, struct process_result *result)
             children_kill_orphans();
     }
     owned_fd_close(&run->sandbox.listener);
+    shadow_clear(&run->sandbox);
     owned_fd_close(&run->process);
     for (int end = 0; end < 2; end++) {
         owned_fd_close(&run->control[end]);
@@ -258,7 +259,10 @@ int process_run(const struct policy *policy, const struct process_request *reque
                 struct process_result *result, struct error *error)
 {
     struct run run = {
-        .sandbox = {.policy = policy, .listener = -1, .random = {policy->profile.seed}},
+        .sandbox = {.policy = policy,
+                    .listener = -1,
+                    .random = {policy->profile.seed},
+                    .tell = request->tell},
         .process = -1,
         .control = {-1, -1},
         .channel = {-1, -1},

@@ -17,9 +17,10 @@ struct process_request {
     const char *label; /* in the ledger */
     char *const *command;
     char *const *environment;
-    const char *directory; /* to start in; NULL: ours */
-    int stdio[3];          /* descriptors, which stay the caller's; -1: ours */
-    unsigned timeout_ms;   /* 0: none */
+    const char *directory;              /* to start in; NULL: ours */
+    int stdio[3];                       /* descriptors, which stay the caller's; -1: ours */
+    unsigned timeout_ms;                /* 0: none */
+    void (*tell)(const char *sentence); /* what the user should know; NULL: nobody listens */
 };
 
 struct process_result {

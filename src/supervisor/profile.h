@@ -5,6 +5,7 @@
 #ifndef SUPERVISOR_PROFILE_H
 #define SUPERVISOR_PROFILE_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -25,6 +26,12 @@ struct profile {
     const char *hostname; /* NULL: as it is */
     bool has_seed;        /* random bytes come from `seed` */
     uint64_t seed;
+
+    /* Files below this directory, absolute and without links, are opened as copies (shadow.h); "":
+     * none are. */
+    char shadow[PATH_MAX];
+    uint64_t shadow_cap;    /* bytes of one file */
+    uint64_t shadow_budget; /* bytes of all of them together */
 
     uint32_t defects;
 };

@@ -30,6 +30,11 @@ static int status_of_error(const struct error *error)
     }
 }
 
+static void tell(const char *sentence)
+{
+    say("%s", sentence);
+}
+
 static int run_one(const struct policy *policy, const struct options *options)
 {
     const struct process_request request = {
@@ -39,6 +44,7 @@ static int run_one(const struct policy *policy, const struct options *options)
         .directory = options->directory,
         .stdio = {-1, -1, -1},
         .timeout_ms = options->timeout_ms,
+        .tell = tell,
     };
     struct process_result result;
     struct error error = {0};

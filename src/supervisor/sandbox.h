@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include "supervisor/random.h"
+#include "supervisor/shadow.h"
 
 struct policy;
 
@@ -16,6 +17,8 @@ struct sandbox {
     pid_t main;   /* its first process; the others are below it */
     int listener; /* its notifications */
     struct random random;
+    struct shadows shadows;
+    void (*tell)(const char *sentence); /* what its user should know; NULL: nobody listens */
     uint64_t notifications;
 };
 
