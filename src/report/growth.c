@@ -35,7 +35,9 @@
  * the whole time, and how much of the climb of that time they must show. */
 #define SPAN_MIN 0.25
 #define OWN_CLIMB_MIN 0.5
-/* How long it may have stopped at the end, in times that it mostly takes to the next resource. */
+/* How long it may have stopped at the end, in times that it mostly takes to the next resource; and
+ * as many ends longer as sandboxes lived: what each takes when it begins, the last ones have taken.
+ */
 #define PAUSE_MAX 5.0
 
 static void join_pairs(struct ledger_growth *growth)
@@ -209,7 +211,8 @@ struct line {
     unsigned count;
     double epochs[LEDGER_GROWTH_INTERVALS + 1];
     double kept[LEDGER_GROWTH_INTERVALS + 1];
-    double drop; /* the most that was given back in between */
+    double drop;   /* the most that was given back in between */
+    double owners; /* the most that lived in the last interval */
 };
 
 static void draw(struct line *line, const struct growth_series *series)
@@ -217,7 +220,7 @@ static void draw(struct line *line, const struct growth_series *series)
     const struct growth_point *points = series->points;
     double highest = 0;
 
-    *line = (struct line){.count = series->count + 1};
+    *line = (struct line){.count = series->count + 1, .owners = points[series->count - 1].owners};
     for (unsigned i = 0; i < line->count; i++) {
         bool now = i == series->count;
 
@@ -252,7 +255,7 @@ static bool is_steady(const struct line *line, double climb)
 
     while (stopped > 0 && line->kept[stopped - 1] >= line->kept[last])
         stopped--;
-    if (span - line->epochs[stopped] > 1 + PAUSE_MAX * span / climb ||
+    if (span - line->epochs[stopped] > 1 + line->owners + PAUSE_MAX * span / climb ||
         line->kept[last] - at(line, span / 2) < HALF_MIN * climb)
         return false;
     for (unsigned quarter = 0; quarter < 4; quarter++) {
