@@ -730,6 +730,7 @@ static struct verdicts_terms terms_of(const struct groups *groups, const struct 
 
     return (struct verdicts_terms){
         .at_exit = report->ended == REPORT_EXIT || report->at_exit,
+        .running = asked && view->running,
         .half_full = 2 * report->fds > report->max_fds || 2 * report->vmas > report->max_map_count,
         .now_ns = asked ? view->taken_ns : last_moment(groups, verify),
         .settle_ns = settle_ns,

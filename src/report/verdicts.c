@@ -35,8 +35,20 @@ static bool by_later_ends(const struct owners_item *owner)
     return owner->later_ends >= LATER_ENDS;
 }
 
+#define CLOCK_STEP_NS 10000000u /* the ledger's clock is a coarse one */
+
+/* A running process goes on while its ledger is read: what was open when the kernel was asked may
+ * have been closed, and its sandbox have ended by that, before its owner's record was copied. */
+static bool ended_since_asked(const struct judge *judge, const struct owners_item *owner)
+{
+    return judge->terms->running && owner->record->state == LEDGER_ENDED &&
+           owner->ended_ns + CLOCK_STEP_NS > judge->terms->now_ns;
+}
+
 static bool has_settled(const struct judge *judge, const struct owners_item *owner)
 {
+    if (ended_since_asked(judge, owner))
+        return false;
     return judge->terms->at_exit || by_time(judge, owner->ended_ns) ||
            (judge->terms->half_full && by_later_ends(owner));
 }
@@ -70,7 +82,7 @@ static void judge_fd(const struct judge *judge, struct verdicts_case *the)
 
     the->owner = owners_index(judge->owners, owner);
     the->loose = !owner || (fd->flags & (LEDGER_TIED | LEDGER_SHARED)) || is_pool(stack);
-    if (the->loose || !owner->ended)
+    if (the->loose || !owner->ended || ended_since_asked(judge, owner))
         return;
     if (is_anchor(fd))
         the->reason = by_time(judge, owner->ended_ns) || by_later_ends(owner)

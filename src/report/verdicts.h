@@ -24,6 +24,7 @@ struct verdicts_case {
 /* When to call something settled. */
 struct verdicts_terms {
     bool at_exit;       /* nothing more can come */
+    bool running;       /* it goes on since the kernel was asked */
     bool half_full;     /* half of the descriptors or VMAs are in use */
     uint64_t now_ns;    /* CLOCK_MONOTONIC, when the kernel was asked */
     uint64_t settle_ns; /* what a sandbox may take to tidy up after its end */
