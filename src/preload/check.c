@@ -14,9 +14,10 @@ EXPORT int boxledger_shim_check(struct boxledger_usage *usage)
         return -1;
     }
     struct ledger_actor *actor = shim_actor();
-    struct left_terms terms = {.now_ns = shim_now(),
-                               .settle_ns = (uint64_t)shim.options.settle_ms * 1000000u,
-                               .may_call = actor->may_grow};
+    struct left_terms terms = {
+        .now_ns = shim_now(),
+        .settle_ns = FAULT(settles_at_once) ? 0 : (uint64_t)shim.options.settle_ms * 1000000u,
+        .may_call = actor->may_grow};
     struct left left;
     if (!left_count(&shim.ledger, &terms, actor->tid, &left)) {
         errno = EAGAIN;

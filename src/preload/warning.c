@@ -59,7 +59,8 @@ static uint64_t count_fds(uint64_t limit)
 void shim_nearly_full_fds(uint32_t stack)
 {
     struct rlimit64 limit;
-    if (!shim_actor()->may_grow || __atomic_load_n(&fds_told, __ATOMIC_RELAXED)) {
+    bool may_call = shim_actor()->may_grow || FAULT(warns_filtered);
+    if (!may_call || __atomic_load_n(&fds_told, __ATOMIC_RELAXED)) {
         return;
     }
     if (__atomic_load_n(&not_yet, __ATOMIC_RELAXED)) {
@@ -71,7 +72,7 @@ void shim_nearly_full_fds(uint32_t stack)
     }
     uint64_t count = count_fds(limit.rlim_cur);
     shim.nearly_full_fd = number_for(limit.rlim_cur);
-    if (count < nearly(limit.rlim_cur)) {
+    if (count < nearly(limit.rlim_cur) && !FAULT(warns_by_number)) {
         uint64_t left = limit.rlim_cur - nearly(limit.rlim_cur);
         uint32_t later = left / 8 < LOOK_AGAIN_MAX ? (uint32_t)(left / 8) : LOOK_AGAIN_MAX;
         __atomic_store_n(&not_yet, later, __ATOMIC_RELAXED);

@@ -76,7 +76,7 @@ static void look_what_children_run(void)
 
 void shim_child_runs(const char *program)
 {
-    if (unlikely(shim.sandbox.ran != NULL)) {
+    if (unlikely(shim.sandbox.ran != NULL) && !FAULT(programs_unknown)) {
         bool is_one =
             program && rules_match(&shim.rules, RULES_OWNER_CHILD, program, strlen(program));
         child_runs(&shim.sandbox, &shim_thread.sandbox, is_one);
@@ -157,7 +157,7 @@ static void become(const struct sandbox_event *event, const char *name, uint32_t
 static void thread_ends(void *unused)
 {
     (void)unused;
-    if (shim_watching_memory() && shim_thread.sandbox.thread_owner) {
+    if (shim_watching_memory() && shim_thread.sandbox.thread_owner && !FAULT(threads_stay)) {
         struct sandbox_event event = shim_sandbox_event(HERE);
         end_sandbox(&event, sandbox_stack(&event));
     }
