@@ -29,7 +29,8 @@
  * standard deviations (of a leak that strikes at random: the square root of its number). */
 #define QUARTER_MIN_SURE 0.7
 #define DEVIATIONS 2.0
-/* What fills up slows down: the second half of the time has this part of the climb. */
+/* What fills up slows down: the second half of the time has this part of the climb, less what the
+ * sandboxes of the beginning, that all began at once, may have taken then. */
 #define HALF_MIN 0.3
 /* How far apart the marks are that show a climb with no more sandboxes than before, as a part of
  * the whole time, and how much of the climb of that time they must show. */
@@ -213,6 +214,7 @@ struct line {
     double kept[LEDGER_GROWTH_INTERVALS + 1];
     double drop;   /* the most that was given back in between */
     double owners; /* the most that lived in the last interval */
+    double owners_first;
 };
 
 static void draw(struct line *line, const struct growth_series *series)
@@ -220,7 +222,9 @@ static void draw(struct line *line, const struct growth_series *series)
     const struct growth_point *points = series->points;
     double highest = 0;
 
-    *line = (struct line){.count = series->count + 1, .owners = points[series->count - 1].owners};
+    *line = (struct line){.count = series->count + 1,
+                          .owners = points[series->count - 1].owners,
+                          .owners_first = points[0].owners};
     for (unsigned i = 0; i < line->count; i++) {
         bool now = i == series->count;
 
@@ -256,7 +260,7 @@ static bool is_steady(const struct line *line, double climb)
     while (stopped > 0 && line->kept[stopped - 1] >= line->kept[last])
         stopped--;
     if (span - line->epochs[stopped] > 1 + line->owners + PAUSE_MAX * span / climb ||
-        line->kept[last] - at(line, span / 2) < HALF_MIN * climb)
+        line->kept[last] - at(line, span / 2) < HALF_MIN * (climb - line->owners_first))
         return false;
     for (unsigned quarter = 0; quarter < 4; quarter++) {
         double part = at(line, span * (quarter + 1) / 4) - at(line, span * quarter / 4);
