@@ -477,7 +477,7 @@ static __attribute__((noinline)) uint8_t code_form_unlisted(const struct walk *w
 static __attribute__((noinline)) struct unwind_layout layout_learn(const struct walk *w)
 {
     struct unwind_layout layout = {.form = UNWIND_NONE};
-    struct unwind_tables unlisted;
+    struct unwind_tables unlisted = {0};
     bool keep;
     const struct unwind_code *code = unwind_modules_find(walk_address(w), &keep);
     const struct unwind_tables *tables = code ? &code->tables : &unlisted;
