@@ -29,7 +29,7 @@
 #define WARM_UP 1000
 
 /* A busy supervisor's threads need no more; the default would be 8 MiB of address space each. */
-#define STACK_BYTES (256 * 1024)
+#define STACK_BYTES ((size_t)256 * 1024)
 
 /* What the default command asks for. */
 #define DEFAULT_CPUS 2
@@ -45,6 +45,7 @@ struct churn {
     atomic_bool failed;
     pthread_mutex_t lock; /* of what follows */
     pthread_cond_t changed;
+    pthread_t *threads;
     unsigned running;   /* jobs */
     struct error error; /* the first one */
     struct timespec began;
@@ -151,13 +152,11 @@ static void watch_jobs(struct churn *churn)
 /* Up to sandbox number `last`. */
 static int run_phase(struct churn *churn, unsigned long last, struct error *error)
 {
-    owned_memory pthread_t *threads = calloc(churn->options->jobs, sizeof *threads);
+    pthread_t *threads = churn->threads;
     pthread_attr_t attributes;
     unsigned started = 0;
     int failed = 0;
 
-    if (!threads)
-        return error_set(error, ENOMEM, "no room for the jobs");
     atomic_store(&churn->next, atomic_load(&churn->done) + 1);
     atomic_store(&churn->last, last);
     (void)pthread_attr_init(&attributes);
@@ -202,6 +201,9 @@ static int open_shared(struct churn *churn, struct error *error)
     const struct options *options = churn->options;
     const struct vm_churn_options vms = {.defects = defects_of_vm(options->profile.defects)};
 
+    churn->threads = calloc(options->jobs, sizeof *churn->threads);
+    if (!churn->threads)
+        return error_set(error, ENOMEM, "no room for the jobs");
     churn->null = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (churn->null < 0)
         return error_set(error, errno, "cannot open /dev/null");
@@ -216,6 +218,7 @@ static int close_shared(struct churn *churn, struct error *error)
     int failed = vm_churn_close(churn->vms, error);
 
     policy_clear(&churn->policy);
+    owned_memory_free(&churn->threads);
     owned_fd_close(&churn->null);
     return failed;
 }

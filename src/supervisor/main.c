@@ -12,6 +12,7 @@
 #include "supervisor/defects.h"
 #include "supervisor/run.h"
 #include "supervisor/say.h"
+#include "supervisor/serve.h"
 #include "supervisor/status.h"
 #include "supervisor/vm.h"
 
@@ -19,6 +20,7 @@ static const char usage[] =
     "usage: boxsup run [--OPTION...] [--] COMMAND [ARGUMENT...]\n"
     "       boxsup vm [--OPTION...]\n"
     "       boxsup churn [--OPTION...] [--] [COMMAND [ARGUMENT...]]\n"
+    "       boxsup serve --socket=PATH [--OPTION...]\n"
     "       boxsup defects\n"
     "       boxsup --help | --version\n"
     "\n"
@@ -53,8 +55,9 @@ static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
 } commands[] = {
-    {"run", run_command},         {"vm", vm_command},       {"churn", churn_command},
-    {"defects", defects_command}, {"--help", help_command}, {"--version", version_command},
+    {"run", run_command},           {"vm", vm_command},           {"churn", churn_command},
+    {"serve", serve_command},       {"defects", defects_command}, {"--help", help_command},
+    {"--version", version_command},
 };
 
 /* Where a standard descriptor is closed, something of ours would get its number, and the sandbox

@@ -25,6 +25,7 @@
 /* The newest that boxsup knows something about. */
 #define LANDLOCK_MAX 6
 #define DEFAULT_CHURN_COUNT 1000
+#define DEFAULT_SERVE_JOBS 32
 
 /* A whole number from `low` to `high`. */
 static int read_number(const char *text, uint64_t low, uint64_t high, uint64_t *number,
@@ -73,6 +74,13 @@ static int set_directory(struct options *options, const char *value, struct erro
 {
     (void)error;
     options->directory = value;
+    return 0;
+}
+
+static int set_socket(struct options *options, const char *value, struct error *error)
+{
+    (void)error;
+    options->socket = value;
     return 0;
 }
 
@@ -201,7 +209,7 @@ static int set_jobs(struct options *options, const char *value, struct error *er
     return 0;
 }
 
-#define BOTH (OPTIONS_RUN | OPTIONS_CHURN)
+#define ALL (OPTIONS_RUN | OPTIONS_CHURN | OPTIONS_SERVE)
 
 static const struct option {
     const char *name;
@@ -212,21 +220,22 @@ static const struct option {
 } table[] = {
     {"kind", "KIND", set_kind, OPTIONS_CHURN, "process, vm or mixed (process)"},
     {"count", "N", set_count, OPTIONS_CHURN, "so many sandboxes (1000)"},
-    {"jobs", "J", set_jobs, OPTIONS_CHURN, "so many at once (1)"},
+    {"jobs", "J", set_jobs, OPTIONS_CHURN | OPTIONS_SERVE, "so many at once (1; serve: 32)"},
+    {"socket", "PATH", set_socket, OPTIONS_SERVE, "where it is served"},
     {"any-status", NULL, set_any_status, OPTIONS_CHURN, "go on however a command has ended"},
-    {"write", "PATH", set_write, BOTH, "may be written, and all below it; any number of times"},
+    {"write", "PATH", set_write, ALL, "may be written, and all below it; any number of times"},
     {"directory", "PATH", set_directory, OPTIONS_RUN, "where the command starts"},
-    {"network", NULL, set_network, BOTH, "sockets"},
-    {"cpus", "N", set_cpus, BOTH, "so many processors are shown"},
-    {"memory", "SIZE", set_memory, BOTH, "is shown as all there is; each process's limit of data"},
-    {"hostname", "NAME", set_hostname, BOTH, "is shown"},
-    {"seed", "N", set_seed, BOTH, "random bytes come from it, the same ones each time"},
-    {"shadow", "DIR", set_shadow, BOTH, "files below it are opened as sealed copies"},
-    {"shadow-cap", "SIZE", set_shadow_cap, BOTH, "of a file that is copied (256M)"},
-    {"shadow-budget", "SIZE", set_shadow_budget, BOTH, "of all copies at once (1G)"},
-    {"timeout", "SECONDS", set_timeout, BOTH, "after which it is killed"},
-    {"landlock", "N", set_landlock, BOTH, "at most this version, for tests"},
-    {"defect", "NAME", set_defect, BOTH, "a defect of `boxsup defects`; any number of times"},
+    {"network", NULL, set_network, ALL, "sockets"},
+    {"cpus", "N", set_cpus, ALL, "so many processors are shown"},
+    {"memory", "SIZE", set_memory, ALL, "is shown as all there is; each process's limit of data"},
+    {"hostname", "NAME", set_hostname, ALL, "is shown"},
+    {"seed", "N", set_seed, ALL, "random bytes come from it, the same ones each time"},
+    {"shadow", "DIR", set_shadow, ALL, "files below it are opened as sealed copies"},
+    {"shadow-cap", "SIZE", set_shadow_cap, ALL, "of a file that is copied (256M)"},
+    {"shadow-budget", "SIZE", set_shadow_budget, ALL, "of all copies at once (1G)"},
+    {"timeout", "SECONDS", set_timeout, ALL, "after which it is killed"},
+    {"landlock", "N", set_landlock, ALL, "at most this version, for tests"},
+    {"defect", "NAME", set_defect, ALL, "a defect of `boxsup defects`; any number of times"},
 };
 
 static const struct option *find(const char *name, size_t length, enum options_command command)
@@ -286,7 +295,7 @@ int options_read(struct options *options, enum options_command command, int argc
 
     *options = (struct options){
         .count = DEFAULT_CHURN_COUNT,
-        .jobs = 1,
+        .jobs = command == OPTIONS_SERVE ? DEFAULT_SERVE_JOBS : 1,
         .profile = {.shadow_cap = SHADOW_CAP, .shadow_budget = shadow_budget_default()},
     };
     if (read_environment(options, error) != 0)

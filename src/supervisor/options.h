@@ -15,6 +15,7 @@ struct error;
 enum options_command {
     OPTIONS_RUN = 1 << 0,
     OPTIONS_CHURN = 1 << 1,
+    OPTIONS_SERVE = 1 << 2,
 };
 
 enum options_kind {
@@ -27,7 +28,8 @@ struct options {
     struct profile profile;
     const char *directory; /* --directory */
     unsigned timeout_ms;   /* --timeout */
-    /* churn */
+    const char *socket;    /* serve */
+    /* churn; jobs: serve, too */
     enum options_kind kind;
     unsigned long count;
     unsigned jobs;

@@ -296,3 +296,17 @@ int process_exit_status(const struct process_result *result)
         return STATUS_SIGNAL_BASE + WTERMSIG(result->status);
     return WEXITSTATUS(result->status);
 }
+
+int process_error_status(const struct error *error)
+{
+    switch (error->number) {
+    case ENOENT:
+    case ENOTDIR:
+        return STATUS_NOT_FOUND;
+    case EACCES:
+    case ENOEXEC:
+        return STATUS_NOT_EXECUTABLE;
+    default:
+        return STATUS_FAILED;
+    }
+}

@@ -38,4 +38,7 @@ int process_run(const struct policy *policy, const struct process_request *reque
 /* The exit status that says the same as a result: the command's own, or 128 and the signal. */
 int process_exit_status(const struct process_result *result);
 
+/* The exit status that says why process_run failed. */
+int process_error_status(const struct error *error);
+
 #endif

@@ -3,7 +3,6 @@
  */
 #include "supervisor/run.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -15,20 +14,6 @@
 #include "supervisor/process.h"
 #include "supervisor/say.h"
 #include "supervisor/status.h"
-
-static int status_of_error(const struct error *error)
-{
-    switch (error->number) {
-    case ENOENT:
-    case ENOTDIR:
-        return STATUS_NOT_FOUND;
-    case EACCES:
-    case ENOEXEC:
-        return STATUS_NOT_EXECUTABLE;
-    default:
-        return STATUS_FAILED;
-    }
-}
 
 static void tell(const char *sentence)
 {
@@ -51,7 +36,7 @@ static int run_one(const struct policy *policy, const struct options *options)
 
     if (process_run(policy, &request, &result, &error) != 0) {
         say("%s", error.text);
-        return status_of_error(&error);
+        return process_error_status(&error);
     }
     if (result.timed_out)
         say("%s was killed after %u s", options->operands[0], options->timeout_ms / 1000);

@@ -116,8 +116,8 @@ static bool is_same(const struct version *one, const struct version *other)
 /* What a reader of the copy has to know; a change of mode or links is not. */
 static bool is_as_read(const struct version *one, const struct version *other)
 {
-    return one->device == other->device && one->inode == other->inode &&
-           one->size == other->size && is_same_time(&one->modified, &other->modified);
+    return one->device == other->device && one->inode == other->inode && one->size == other->size &&
+           is_same_time(&one->modified, &other->modified);
 }
 
 /* --- copies ----------------------------------------------------------------------------------- */

@@ -37,8 +37,8 @@ static unsigned long read_resident(void)
     owned_file FILE *file = fopen("/proc/self/statm", "re");
     unsigned long pages = 0;
 
-    if (!file || fscanf(file, "%*u %lu", &pages) != 1)
-        return 0;
+    if (file && fscanf(file, "%*u %lu", &pages) != 1)
+        pages = 0;
     return pages * (unsigned long)(sysconf(_SC_PAGESIZE) / KIB);
 }
 

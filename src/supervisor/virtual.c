@@ -113,15 +113,11 @@ void virtual_answer_hostname(const struct notification *notification, int flags)
 
 void virtual_answer_random(const struct notification *notification, int flags)
 {
-    owned_memory char *bytes = malloc(VIRTUAL_RANDOM_BYTES);
+    char bytes[VIRTUAL_RANDOM_BYTES];
     owned_fd int fd = -1;
 
     if (is_refused(notification, flags))
         return;
-    if (!bytes) {
-        notify_fail(notification, ENOMEM);
-        return;
-    }
     random_fill(&notification->sandbox->random, bytes, VIRTUAL_RANDOM_BYTES);
     fd = make_file("boxsup-random", bytes, VIRTUAL_RANDOM_BYTES);
     if (fd < 0) {
@@ -137,15 +133,11 @@ void virtual_answer_getrandom(const struct notification *notification)
 {
     const struct seccomp_data *data = &notification->request.data;
     size_t count = data->args[1] < GETRANDOM_BYTES ? (size_t)data->args[1] : GETRANDOM_BYTES;
-    owned_memory char *bytes = malloc(count + 1);
+    char bytes[GETRANDOM_BYTES];
     int failed;
 
     if (data->args[2] & ~(uint64_t)GETRANDOM_FLAGS) {
         notify_fail(notification, EINVAL);
-        return;
-    }
-    if (!bytes) {
-        notify_fail(notification, ENOMEM);
         return;
     }
     random_fill(&notification->sandbox->random, bytes, count);

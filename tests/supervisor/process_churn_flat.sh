@@ -1,7 +1,7 @@
 # process_churn_flat.sh: from the 1,000th sandbox on, the supervisor's descriptors and VMAs stay what
 # they are, and its memory does but for a little.
 . "$(dirname "$0")/process.sh"
-count=5000
+count=20000
 ((long)) && count=100000
 limit=1500
 

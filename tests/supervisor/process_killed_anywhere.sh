@@ -1,8 +1,8 @@
 # process_killed_anywhere.sh: sandboxes that are killed at random moments, most of them in the middle
 # of a notification, and one that floods its supervisor: nothing of them is left.
 . "$(dirname "$0")/process.sh"
-kills=200
-((long)) && kills=1000
+kills=1000
+((long)) && kills=10000
 
 cat >"$work/killer.py" <<'EOF'
 import os, random, signal, subprocess, sys, time

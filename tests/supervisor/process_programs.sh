@@ -64,5 +64,6 @@ together() {
 each_way together
 
 # Many at once.
+# shellcheck disable=SC2016
 boxsup churn --count=200 --jobs=32 -- sh -c 'echo $((6 * 7)) | grep -q 42' >"$work/out" ||
     fail "200 sandboxes, 32 at once: $(tail -n 3 "$work/out")"
