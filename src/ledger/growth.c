@@ -24,11 +24,11 @@ static void join_pairs(struct ledger_growth *growth)
 {
     uint32_t noted = growth->noted - growth->first;
     for (uint32_t i = 0; i < LEDGER_GROWTH_INTERVALS / 2; i++) {
-        uint32_t low = growth->interval[2 * i].low;
-        uint32_t owners = growth->interval[2 * i].owners;
+        uint32_t low = growth->interval[(size_t)2 * i].low;
+        uint32_t owners = growth->interval[(size_t)2 * i].owners;
         if ((2 * i + 1) * growth->stride < noted) {
-            uint32_t low2 = growth->interval[2 * i + 1].low;
-            uint32_t owners2 = growth->interval[2 * i + 1].owners;
+            uint32_t low2 = growth->interval[(size_t)2 * i + 1].low;
+            uint32_t owners2 = growth->interval[(size_t)2 * i + 1].owners;
             low = low2 < low ? low2 : low;
             owners = owners2 > owners ? owners2 : owners;
         }

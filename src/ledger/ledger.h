@@ -36,7 +36,7 @@ struct ledger_backing {
     uint32_t (*code_since)(const uint64_t *frames, unsigned count);
     /* CLOCK_MONOTONIC_COARSE in ns, for what ends by a release. NULL: always 0. */
     uint64_t (*now)(void);
-    /* Lets other threads run for some 50 us: the one that holds the lock was put aside with more
+    /* Lets other threads run for some 0.5 ms: the one that holds the lock was put aside with more
      * events waiting than there is room for. False: not allowed here. NULL: never is. */
     bool (*yield)(const struct ledger_actor *actor);
 };

@@ -335,7 +335,7 @@ static uint32_t code_since(const uint64_t *frames, unsigned count)
 /* nanosleep.2 */
 static bool yield(const struct ledger_actor *actor)
 {
-    struct timespec moment = {.tv_nsec = 50000};
+    struct timespec moment = {.tv_nsec = 500000};
     return actor->may_grow && !raw_failed(raw_syscall2(SYS_nanosleep, &moment, NULL));
 }
 
@@ -573,8 +573,8 @@ static __attribute__((constructor)) void attach(int argc, char **argv, char **en
         unwind_use_libunwind();
     }
     unwind_set_module_sink(module_seen);
-    begin(argc, argv);
     shim_rules_begin();
+    begin(argc, argv);
     if (real.on_exit) { /* libc has room for 32 without allocating */
         real.on_exit(exited, NULL);
     }

@@ -74,7 +74,7 @@ static uint64_t heap_now(void)
 static bool heap_yield(const struct ledger_actor *actor)
 {
     (void)actor;
-    return nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL) == 0;
+    return nanosleep(&(struct timespec){.tv_nsec = 500000}, NULL) == 0;
 }
 
 static int begin_ledger(void **state)
