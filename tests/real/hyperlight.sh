@@ -8,7 +8,7 @@ set -euo pipefail
 
 count=40
 leak_status=9
-releases=(oldest newest) # 0.13.0 and 0.18.0; the members of the workspace name them
+releases=(oldest newest) # members of the workspace; each names its release
 rust_minor=89            # both ask for Rust 1.89
 
 [[ $(uname -m) == x86_64 ]] || skip "the guest is one for x86-64"
@@ -26,7 +26,8 @@ mkdir -p "$target"
 unset RUSTFLAGS CARGO_BUILD_TARGET
 export CARGO_TARGET_DIR=$target CARGO_NET_RETRY=1 CARGO_HTTP_TIMEOUT=30
 manifest=(--locked --manifest-path "$workspace/Cargo.toml")
-timeout 300 cargo fetch --quiet "${manifest[@]}" >"$work/log" 2>&1 ||
+host=$(rustc -vV | sed -n 's/^host: //p')
+timeout 300 cargo fetch --quiet --target "$host" "${manifest[@]}" >"$work/log" 2>&1 ||
     skip "hyperlight-host cannot be fetched: $(grep -v '^$' "$work/log" | tail -n 1)"
 timeout 1200 cargo build --quiet --offline --workspace "${manifest[@]}" >"$work/log" 2>&1 ||
     fail "the drivers of hyperlight-host: $(cat "$work/log")"
@@ -50,22 +51,24 @@ timeout 60 "${command[@]}" >"$work/log" 2>&1 ||
     skip "no micro-VM starts here: $(tail -n 1 "$work/log")"
 
 for release in "${releases[@]}"; do
+    version=$(sed -n 's/^hyperlight-host = .*version = "=\([^"]*\)".*/\1/p' \
+        "$workspace/$release/Cargo.toml")
     for mode in drop restore unmap; do
         name=$work/$release.$mode
         expected=$leak_status
         [[ $mode != unmap ]] || expected=0
         driver "$release" "$mode" "$count"
         timeout 60 "${command[@]}" >"$name.bare" 2>"$work/err" ||
-            fail "$release $mode: exit $?: $(cat "$work/err")"
+            fail "hyperlight-host $version $mode: exit $?: $(cat "$work/err")"
         status=0
         timeout 120 "$boxledger" run --format=json --live --report="$name.json" \
             --error-exitcode="$leak_status" -- "${command[@]}" >"$name.shim" 2>"$work/err" ||
             status=$?
         ((status == expected)) ||
-            fail "$release $mode under boxledger: exit $status: $(cat "$work/err")"
+            fail "hyperlight-host $version $mode under boxledger: exit $status: $(cat "$work/err")"
         diff -u "$name.bare" "$name.shim" ||
-            fail "$release $mode holds other things under boxledger than without"
-        python3 "$source/tests/real/hyperlight_verdict.py" "$release" "$name.shim" \
+            fail "hyperlight-host $version $mode holds other things under boxledger than without"
+        python3 "$source/tests/real/hyperlight_verdict.py" "$version" "$name.shim" \
             "$name.json" "$file"
     done
 done

@@ -1,6 +1,6 @@
 """Compares what a driver of hyperlight-host left mapped, by its own count, with the report on it.
 
-Usage: hyperlight_verdict.py RELEASE COUNTED REPORT FILE
+Usage: hyperlight_verdict.py VERSION COUNTED REPORT FILE
 """
 
 import json
@@ -28,7 +28,7 @@ def expect(what, found, expected):
 
 
 def main():
-    release, counted, report, file = sys.argv[1:]
+    version, counted, report, file = sys.argv[1:]
     with open(counted) as f:
         counted = json.load(f)
     with open(report) as f:
@@ -37,7 +37,7 @@ def main():
     left = 0 if mode == "unmap" else count
     sandboxes, ended = (1, 0) if mode == "restore" else (count, count)
     assert count > 0
-    expect(f"hyperlight-host, {release}, {mode}: mapped by its own count", counted["mapped"], left)
+    expect(f"hyperlight-host {version}, {mode}: mapped by its own count", counted["mapped"], left)
 
     totals = report["totals"]
     expect("incomplete", totals["incomplete"], False)
@@ -79,7 +79,7 @@ def main():
             assert any(name in function for function in unbound), f"{name} is not in {unbound}"
         assert unbound[-1] == OUTERMOST, f"a stack cut short: {unbound}"
     print(
-        f"hyperlight-host, {release}, {mode}: {sandboxes} sandboxes, {count} files mapped,"
+        f"hyperlight-host {version}, {mode}: {sandboxes} sandboxes, {count} files mapped,"
         f" {left} left mapped; {sum(f['count'] for f in findings)} reported through {MAPS}"
     )
 
