@@ -28,10 +28,11 @@ static inline int shim_took_for(const struct unwind_start *here, int fd, enum le
     return fd;
 }
 
-/* Whether there ever was a sandbox: one that was reaped just now counts. */
+/* Whether there ever was a sandbox: one that was reaped just now counts. A forked child does not even
+ * have the ledger's memory. */
 static inline bool shim_had_owners(void)
 {
-    return shim.ledger.header && shim.ledger.header->owner_serial != 0;
+    return shim_watching_memory() && shim.ledger.header->owner_serial != 0;
 }
 
 /* Whose a path under /proc is; 0: no live child's. After a call that has read the path. */
