@@ -242,10 +242,10 @@ void ledger_owner_dismiss(struct ledger *ledger, struct ledger_actor *actor, uin
     if (!record || state_of(record) != LEDGER_LIVE) {
         return;
     }
-    uint32_t fds = count_of(&record->fds)
-                       ? (uint32_t)__atomic_load_n(&ledger->header->used[LEDGER_FDS],
-                                                   __ATOMIC_ACQUIRE)
-                       : 0;
+    uint32_t fds =
+        count_of(&record->fds)
+            ? (uint32_t)__atomic_load_n(&ledger->header->used[LEDGER_FDS], __ATOMIC_ACQUIRE)
+            : 0;
     for (uint32_t fd = 0; fd < fds; fd++) {
         const struct ledger_fd *held = ledger_fd_record(ledger, (int)fd);
         if (held && held->owner == owner) {

@@ -28,8 +28,8 @@ static inline int shim_took_for(const struct unwind_start *here, int fd, enum le
     return fd;
 }
 
-/* Whether there ever was a sandbox: one that was reaped just now counts. A forked child does not even
- * have the ledger's memory. */
+/* Whether there ever was a sandbox: one that was reaped just now counts. A forked child does not
+ * even have the ledger's memory. */
 static inline bool shim_had_owners(void)
 {
     return shim_watching_memory() && shim.ledger.header->owner_serial != 0;
