@@ -47,12 +47,15 @@ TAKES_FD(shm_open, SHM, (const char *name, int flags, mode_t mode), (name, flags
 TAKES_FD(posix_openpt, PTY, (int flags), (flags), OPEN_CLOEXEC)
 TAKES_FD(getpt, PTY, (void), (), false)
 
-/* The live child whose this descriptor is; 0: it is none's. */
+/* The child whose this descriptor is, reaped just now perhaps; 0: it is none's. */
 static uint32_t child_of(const struct ledger_fd *record)
 {
     uint32_t owner = __atomic_load_n(&record->owner, __ATOMIC_RELAXED);
     const struct ledger_owner *sandbox = ledger_owner(&shim.ledger, owner);
-    return sandbox && child_owner(&shim.sandbox, (int)sandbox->pid) == owner ? owner : 0;
+    bool is_process =
+        sandbox && sandbox->pid != 0 &&
+        (sandbox->kind == LEDGER_OWNER_CHILD || sandbox->kind == LEDGER_OWNER_SECCOMP);
+    return is_process ? owner : 0;
 }
 
 /* A descriptor of a child's files in /proc is the child's, and so is what is opened below it. What
