@@ -229,7 +229,7 @@ SPAWNS(posix_spawnp)
 EXPORT int unshare(int flags)
 {
     int result = PERFORM(false, int, unshare, (flags), raw_syscall1(SYS_unshare, flags));
-    if (result == 0 && (flags & CLONE_FILES) && !FAULT(unshare_unseen)) {
+    if (result == 0 && (flags & CLONE_FILES) && shim_watching_process() && !FAULT(unshare_unseen)) {
         shim_thread.detached = true;
     }
     return result;
@@ -237,7 +237,7 @@ EXPORT int unshare(int flags)
 
 void shim_before_filter(bool all_threads)
 {
-    if (!shim_watching_memory() || FAULT(grows_anyway)) {
+    if (!shim_watching_process() || FAULT(grows_anyway)) { /* a vfork child has our storage */
         return;
     }
     struct ledger_actor *actor = shim_actor();
@@ -253,7 +253,7 @@ void shim_before_filter(bool all_threads)
 /* A program that looks what the kernel can do asks for a filter at a bad address. */
 void shim_after_filter(bool all_threads, bool is_on)
 {
-    if (is_on || !shim_watching_memory() || FAULT(grows_anyway)) {
+    if (is_on || !shim_watching_process() || FAULT(grows_anyway)) {
         return;
     }
     struct ledger_actor *actor = shim_actor();
@@ -293,7 +293,7 @@ EXPORT int sigaltstack(const stack_t *stack, stack_t *old)
 {
     int result =
         PERFORM(false, int, sigaltstack, (stack, old), raw_syscall2(SYS_sigaltstack, stack, old));
-    if (result == 0 && stack && shim_watching_memory()) {
+    if (result == 0 && stack && shim_watching_process()) {
         struct ledger_actor *actor = shim_actor();
         bool off = (stack->ss_flags & SS_DISABLE) != 0;
         actor->alt_low = off ? 0 : (uintptr_t)stack->ss_sp;

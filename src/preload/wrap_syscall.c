@@ -346,7 +346,7 @@ static __attribute__((noinline)) long dispatch(const struct unwind_start *here, 
                              (char *const *)a[4], (int)a[5]);
     case SYS_unshare: {
         long result = made(a);
-        if (result == 0 && (a[1] & CLONE_FILES)) {
+        if (result == 0 && (a[1] & CLONE_FILES) && shim_watching_process()) {
             shim_thread.detached = true;
         }
         return result;

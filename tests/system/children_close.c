@@ -13,10 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <linux/filter.h>
 #include <linux/sched.h>
+#include <linux/seccomp.h>
 
 #include "system.h"
 #include "workload.h"
@@ -45,6 +48,44 @@ static int by_vfork(void)
     if (pid == 0) {
         close_all();
         _exit(0);
+    }
+    return pid;
+}
+
+/* What it does to itself is not done to the thread whose storage it has. */
+static int by_vfork_unshare(void)
+{
+    pid_t pid = vfork();
+    if (pid == 0) {
+        int failed = unshare(CLONE_FILES);
+        close_all();
+        _exit(failed != 0);
+    }
+    return pid;
+}
+
+static int by_vfork_syscall_unshare(void)
+{
+    pid_t pid = vfork();
+    if (pid == 0) {
+        long failed = syscall(SYS_unshare, CLONE_FILES);
+        close_all();
+        _exit(failed != 0);
+    }
+    return pid;
+}
+
+static int by_vfork_filter(void)
+{
+    static struct sock_filter allow[] = {BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+    static const struct sock_fprog program = {.len = 1, .filter = allow};
+    pid_t pid = vfork();
+    if (pid == 0) {
+        int failed = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+                     prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) ||
+                     syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) != 0;
+        close_all();
+        _exit(failed);
     }
     return pid;
 }
@@ -157,6 +198,9 @@ static const struct {
     bool shares_memory;
 } kinds[] = {
     {"vfork", by_vfork, true},
+    {"vfork_unshare", by_vfork_unshare, true},
+    {"vfork_syscall_unshare", by_vfork_syscall_unshare, true},
+    {"vfork_filter", by_vfork_filter, true},
     {"vfork_exec", by_vfork_exec, true},
     {"vfork_failed_exec", by_vfork_failed_exec, true},
     {"fork", by_fork, false},
@@ -209,6 +253,19 @@ static void one_kind(unsigned k, int rounds, bool threads)
     expect_exact(when);
 }
 
+/* More than there was room for: a child's filter keeps nobody else from making more. */
+static void many_more(void)
+{
+    enum { MANY = 24000 };
+    static void *start[MANY];
+    for (int i = 0; i < MANY; i++)
+        start[i] =
+            mmap(NULL, PAGE, i & 1 ? PROT_READ : PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    expect_exact("with many more mappings");
+    for (int i = 0; i < MANY; i++)
+        munmap(start[i], PAGE);
+}
+
 int main(int argc, char **argv)
 {
     system_start(argc, argv, 90);
@@ -230,6 +287,7 @@ int main(int argc, char **argv)
         one_kind(k, rounds, false);
         one_kind(k, rounds, true);
     }
+    many_more();
     check(ran > 0, "there is no kind of child called %s", system_argv[0]);
     return system_end();
 }
