@@ -12,7 +12,7 @@
 struct error;
 
 /* Of one stream. */
-#define CAPTURE_BYTES (1024 * 1024)
+#define CAPTURE_BYTES ((size_t)1024 * 1024)
 
 /* Empty: CAPTURE_EMPTY. */
 struct capture {

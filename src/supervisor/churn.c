@@ -52,13 +52,13 @@ struct churn {
 };
 
 /* Every virtual file once: it is what a sandbox costs at most. */
-static char *default_command[] = {"cat",           "/proc/cpuinfo", "/proc/net/dev",
-                                  "/etc/hostname", "/dev/urandom",  NULL};
-static char *environment[] = {"PATH=/usr/local/bin:/usr/bin:/bin", NULL};
+static char *const default_command[] = {"cat",           "/proc/cpuinfo", "/proc/net/dev",
+                                        "/etc/hostname", "/dev/urandom",  NULL};
+static char *const environment[] = {"PATH=/usr/local/bin:/usr/bin:/bin", NULL};
 
 static int run_process(struct churn *churn, struct error *error)
 {
-    char **command = churn->options->operands;
+    char *const *command = churn->options->operands;
     const struct process_request request = {
         .label = "churn",
         .command = command[0] ? command : default_command,

@@ -95,7 +95,7 @@ static json_t *make_text(struct capture *capture)
 {
     json_t *text = json_stringn(capture->bytes ? capture->bytes : "", capture->count);
 
-    if (text)
+    if (text || !capture->bytes)
         return text;
     for (size_t i = 0; i < capture->count; i++)
         if (capture->bytes[i] & 0x80)
@@ -159,7 +159,7 @@ char *requests_answer(const struct policy *policy, int null, unsigned timeout_ms
     json_t *answer = NULL;
     char *text = NULL;
 
-    if (read_request(&request, line, &error) == 0)
+    if (read_request(&request, line, &error) == 0 && request.command)
         answer = run(policy, null, &request, &error);
     if (!answer)
         answer = json_pack("{s:s}", "error", error.text);

@@ -25,7 +25,7 @@
 #include "supervisor/status.h"
 
 /* A longer line is no request. */
-#define LINE_BYTES (1024 * 1024)
+#define LINE_BYTES ((size_t)1024 * 1024)
 
 struct serve;
 
@@ -33,6 +33,7 @@ struct worker {
     struct serve *serve;
     pthread_t thread;
     int connection; /* under the lock */
+    char *line;     /* what is asked */
 };
 
 struct serve {
@@ -94,9 +95,9 @@ static bool read_line(FILE *stream, char *line, bool *too_long)
     return c == '\n' || count > 0;
 }
 
-static void serve_connection(struct serve *serve, int connection)
+static void serve_connection(struct worker *worker, int connection)
 {
-    owned_memory char *line = NULL;
+    struct serve *serve = worker->serve;
     owned_file FILE *stream = NULL;
     owned_fd int to_read = -1;
     bool too_long = false;
@@ -105,16 +106,15 @@ static void serve_connection(struct serve *serve, int connection)
         (void)send_line(connection, requests_refuse("only the user that started boxsup may ask"));
         return;
     }
-    line = malloc(LINE_BYTES);
     to_read = fcntl(connection, F_DUPFD_CLOEXEC, 0);
     stream = to_read >= 0 ? fdopen(to_read, "r") : NULL;
-    if (!line || !stream)
+    if (!stream)
         return;
     (void)owned_fd_move(&to_read); /* the stream's */
-    while (!atomic_load(&serve->stops) && read_line(stream, line, &too_long)) {
+    while (!atomic_load(&serve->stops) && read_line(stream, worker->line, &too_long)) {
         char *answer = too_long ? requests_refuse("a line of more than a mebibyte")
                                 : requests_answer(&serve->policy, serve->null,
-                                                  serve->options->timeout_ms, line);
+                                                  serve->options->timeout_ms, worker->line);
 
         if (!send_line(connection, answer))
             return;
@@ -145,7 +145,7 @@ static void *run_worker(void *argument)
             continue; /* interrupted, or gone already, or we stop */
         if (!take_connection(worker, connection))
             break;
-        serve_connection(serve, connection);
+        serve_connection(worker, connection);
         (void)take_connection(worker, -1);
     }
     return NULL;
@@ -184,9 +184,14 @@ static int start_workers(struct serve *serve, struct error *error)
         int failed;
 
         *worker = (struct worker){.serve = serve, .connection = -1};
+        worker->line = malloc(LINE_BYTES);
+        if (!worker->line)
+            return error_set(error, ENOMEM, "no room for the workers");
         failed = pthread_create(&worker->thread, NULL, run_worker, worker);
-        if (failed != 0)
+        if (failed != 0) {
+            owned_memory_free(&worker->line);
             return error_set(error, failed, "cannot start a worker");
+        }
         serve->count++;
     }
     return 0;
@@ -203,8 +208,12 @@ static void stop(struct serve *serve)
     pthread_mutex_unlock(&serve->lock);
     if (serve->socket >= 0)
         (void)shutdown(serve->socket, SHUT_RDWR); /* wakes those who wait in accept */
-    while (serve->count > 0)
-        (void)pthread_join(serve->workers[--serve->count].thread, NULL);
+    while (serve->count > 0) {
+        struct worker *worker = &serve->workers[--serve->count];
+
+        (void)pthread_join(worker->thread, NULL);
+        owned_memory_free(&worker->line);
+    }
     owned_memory_free(&serve->workers);
     owned_fd_close(&serve->socket);
     if (serve->bound)

@@ -4,11 +4,15 @@
 #include "supervisor/usage.h"
 
 #include <ctype.h>
+#include <fcntl.h>
 #include <stdio.h>
 
 #include "supervisor/owned.h"
 
 #define KIB 1024
+
+/* /proc/self/statm is shorter. */
+#define LINE_BYTES 256
 
 static unsigned long count_descriptors(void)
 {
@@ -34,11 +38,12 @@ static unsigned long count_vmas(void)
 
 static unsigned long read_resident(void)
 {
-    owned_file FILE *file = fopen("/proc/self/statm", "re");
+    owned_fd int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    char text[LINE_BYTES] = "";
     unsigned long pages = 0;
 
-    if (file && fscanf(file, "%*u %lu", &pages) != 1)
-        pages = 0;
+    if (fd < 0 || read(fd, text, sizeof text - 1) < 0 || sscanf(text, "%*u %lu", &pages) != 1)
+        return 0;
     return pages * (unsigned long)(sysconf(_SC_PAGESIZE) / KIB);
 }
 

@@ -25,7 +25,7 @@ EOF
 start() {
     "${as[@]}" "$boxsup" serve --socket="$socket" "$@" 2>"$work/err" &
     server=$!
-    trap 'kill -KILL $server 2>/dev/null; rm -rf "$work"' EXIT
+    trap 'kill -KILL $server 2>/dev/null || :; rm -rf "$work"' EXIT
     local i
     for ((i = 0; i < 200; i++)); do [[ ! -S $socket ]] || return 0; sleep 0.02; done
     fail "does not listen: $(<"$work/err")"
