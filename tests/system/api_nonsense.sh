@@ -4,10 +4,10 @@
 need_tool jq
 
 coproc supervisor { shimmed api_calls nonsense 2>"$work/err"; }
+# shellcheck disable=SC2154 # coproc sets it
 pid=$supervisor_PID
 look() {
-    local word
-    read -r -t "$limit" word <&"${supervisor[0]}" || fail "it ended early: $(<"$work/err")"
+    read -r -t "$limit" _ <&"${supervisor[0]}" || fail "it ended early: $(<"$work/err")"
     timeout 20 "$boxledger" report --format=json --live "$ledger" >"$work/$1.raw" ||
         fail "no report: status $?"
     # What changes by itself: the time, and what the process has beside its sandboxes.

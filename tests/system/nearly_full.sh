@@ -12,7 +12,7 @@ told() {
             BOXLEDGER_OPTIONS="$options" "$programs/nearly_full" "$@"
     ) >"$work/out" 2>"$work/err" </dev/null || status=$?
     [[ $status -ne 77 ]] || skip "no filter may be put on here"
-    [[ $status -eq 0 && $(<"$work/out") == done ]] || fail "$*: status $status: $(<"$work/err")"
+    [[ $status -eq 0 && $(<"$work/out") == "done" ]] || fail "$*: status $status: $(<"$work/err")"
     grep '^boxledger: process' "$work/err" >"$work/lines" || true
     [[ $(wc -l <"$work/lines") -eq $number ]] ||
         fail "$*: not $number lines: $(<"$work/lines")"

@@ -8,7 +8,7 @@ report() {
     printf '%s\n' "$@" >"$work/rules"
     run --live --format=json --report="$work/json" --rules="$work/rules" -- \
         "$programs/rules_threads" >"$work/out" 2>"$work/err" || fail "status $?: $(<"$work/err")"
-    [[ $(<"$work/out") == done && ! -s $work/err ]] || fail "it said: $(cat "$work/out" "$work/err")"
+    [[ $(<"$work/out") == "done" && ! -s $work/err ]] || fail "it said: $(cat "$work/out" "$work/err")"
 }
 owners() {
     json "$work/json" '[.owners[] | select(.kind == "thread") |
@@ -89,6 +89,7 @@ grep -q "^boxledger: warning: the rules $work/none cannot be read; ignored" "$wo
 
 # By a relative name, in a program that goes elsewhere first.
 printf 'owner thread name=vm-*\n' >"$work/rules"
+# shellcheck disable=SC2016 # for the inner shell
 (cd "$work" && run --format=json --report="$work/json" --rules=rules -- \
     sh -c 'cd / && exec "$0"' "$programs/rules_threads" >/dev/null) || fail "a relative name: status $?"
 [[ $(json "$work/json" .totals.owners_begun) -eq 5 ]] || fail "a relative name: the rules were lost"

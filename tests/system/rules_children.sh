@@ -8,7 +8,7 @@ report() {
     printf '%s\n' "$1" >"$work/rules"
     run --live --format=json --report="$work/json" --rules="$work/rules" --settle-ms=0 -- \
         "$programs/rules_children" >"$work/out" 2>"$work/err" || fail "status $?: $(<"$work/err")"
-    [[ $(<"$work/out") == done && ! -s $work/err ]] || fail "it said: $(cat "$work/out" "$work/err")"
+    [[ $(<"$work/out") == "done" && ! -s $work/err ]] || fail "it said: $(cat "$work/out" "$work/err")"
 }
 # expect SANDBOXES LEFT
 expect() {
