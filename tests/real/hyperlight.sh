@@ -6,7 +6,7 @@
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../system/lib.sh"
 
-count=40
+count=100 # the ledger tells unbindings apart by the millisecond: a loop must take a few
 leak_status=9
 releases=(oldest newest) # members of the workspace; each names its release
 rust_minor=89            # both ask for Rust 1.89
