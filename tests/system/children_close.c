@@ -262,6 +262,9 @@ static void many_more(void)
         start[i] =
             mmap(NULL, PAGE, i & 1 ? PROT_READ : PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     expect_exact("with many more mappings");
+    struct system_difference d = system_compare("with many more mappings", true, false);
+    check(system_ledger == NULL || d.incomplete == 0, "the ledger could not grow: %#x",
+          d.incomplete);
     for (int i = 0; i < MANY; i++)
         munmap(start[i], PAGE);
 }
