@@ -123,6 +123,33 @@ static bool put_in(struct sandbox *sandbox, int pid, uint32_t owner, uint32_t ti
     return false;
 }
 
+/* Where SIGCHLD is ignored nobody says that a child has ended. Of those that lie where `pid` may,
+ * the oldest that holds nothing gives way: nothing could ever be told of it. */
+static bool make_room(const struct sandbox_event *event, int pid)
+{
+    struct sandbox_child *oldest = NULL;
+    uint64_t oldest_key = NEVER_USED;
+    uint32_t oldest_since = 0;
+    for (unsigned probe = 0; probe < PROBES; probe++) {
+        struct sandbox_child *child = &event->sandbox->child[place_of(pid, probe)];
+        uint64_t key = load(child);
+        uint32_t since = __atomic_load_n(&child->since, __ATOMIC_RELAXED);
+        const struct ledger_owner *record =
+            is_live(key) ? ledger_owner(event->ledger, (uint32_t)key) : NULL;
+        if (!record || record->kind != LEDGER_OWNER_CHILD || record->fds || record->mappings ||
+            record->holds || (oldest && (int32_t)(since - oldest_since) >= 0)) {
+            continue;
+        }
+        oldest = child;
+        oldest_key = key;
+        oldest_since = since;
+    }
+    if (oldest) {
+        end(event, take_out(event->sandbox, oldest, oldest_key), LEDGER_OWNER_UNSEEN_END);
+    }
+    return oldest != NULL;
+}
+
 uint32_t child_ticket(const struct sandbox_event *event)
 {
     return (uint32_t)ledger_ticket(event->ledger);
@@ -159,7 +186,8 @@ uint32_t child_begins(const struct sandbox_event *event, int pid, uint32_t befor
         ledger_owner(event->ledger, owner)->slots = event->thread->making;
     }
     uint32_t ticket = (uint32_t)ledger_ticket(event->ledger);
-    if (!put_in(sandbox, pid, owner, ticket, flags)) {
+    if (!put_in(sandbox, pid, owner, ticket, flags) &&
+        !(make_room(event, pid) && put_in(sandbox, pid, owner, ticket, flags))) {
         /* More children at one time than the table takes: readers see that it has gone. */
         ledger_incomplete(event->ledger, LEDGER_INCOMPLETE_RECORDS);
         return owner;

@@ -459,6 +459,27 @@ static void many_children_come_and_go(void **state)
     free(actor.sandbox);
 }
 
+static void children_that_nobody_reaps_give_way(void **state)
+{
+    struct actor actor = make_actor();
+    (void)state;
+    struct sandbox_event event = event_of(&actor);
+    uint32_t holder = child_begins(&event, 2, child_ticket(&event), 0);
+    struct ledger_fd_event pidfd = {.kind = LEDGER_FD_PIDFD, .owner = holder};
+    ledger_fd_take(ledger, &actor.actor, 5, &pidfd);
+    for (uint32_t pid = 3; pid < 5 * SANDBOX_CHILDREN; pid++) {
+        assert_int_not_equal(child_begins(&event, (int)pid, child_ticket(&event), 0), 0);
+    }
+    assert_true(actor.sandbox->children <= SANDBOX_CHILDREN);
+    assert_true(ledger->header->used[LEDGER_OWNERS] <= 2 * SANDBOX_CHILDREN);
+    assert_int_equal(ledger->header->incomplete, 0);
+    assert_int_equal(state_of(holder), LEDGER_LIVE); /* there is something to tell of it */
+    assert_int_equal(child_owner(actor.sandbox, 2), holder);
+    child_reaped(&event, 5 * (int)SANDBOX_CHILDREN - 1);
+    assert_int_equal(child_owner(actor.sandbox, 5 * (int)SANDBOX_CHILDREN - 1), 0);
+    free(actor.sandbox);
+}
+
 /* --- scopes --- */
 
 static void an_explicit_scope_beats_a_notification(void **state)
@@ -728,6 +749,7 @@ int main(void)
         OWNER_TEST(a_pid_that_is_used_again_was_reaped_unseen),
         OWNER_TEST(no_child_left_ends_those_that_were_there_before),
         OWNER_TEST(many_children_come_and_go),
+        OWNER_TEST(children_that_nobody_reaps_give_way),
         OWNER_TEST(an_explicit_scope_beats_a_notification),
         OWNER_TEST(a_scope_never_left_is_not_the_next_owners),
         OWNER_TEST(a_lost_notification_is_answered_no_more),
