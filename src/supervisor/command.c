@@ -49,7 +49,8 @@ static char *search(const char *name, const char *directories, int *why)
         number = refusal(path);
         if (number == 0)
             return owned_memory_move(path);
-        if (number != ENOENT && number != ENOTDIR)
+        /* One that is there, and not merely in a directory that may not be looked into. */
+        if (access(path, F_OK) == 0)
             *why = number;
         directories += length;
         if (*directories++ == 0)

@@ -12,7 +12,9 @@
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-#define ADDFD_LEAK (DEFECT_ADDFD_LEAK_PROC | DEFECT_ADDFD_LEAK_HOSTNAME | DEFECT_ADDFD_LEAK_RANDOM)
+#define ADDFD_LEAK                                                                                 \
+    (DEFECT_ADDFD_LEAK_PROC | DEFECT_ADDFD_LEAK_HOSTNAME | DEFECT_ADDFD_LEAK_RANDOM |              \
+     DEFECT_ADDFD_LEAK_ROOT)
 
 static const struct row {
     const char *name;
@@ -44,6 +46,7 @@ static const struct row {
      "the same of an injected /etc/hostname"},
     {"addfd-leak-random", DEFECT_ADDFD_LEAK_RANDOM, 0, "F5",
      "the same of an injected /dev/urandom or /dev/random"},
+    {"addfd-leak-root", DEFECT_ADDFD_LEAK_ROOT, 0, "F5", "the same of a file opened under --root"},
     {"pipe-no-cloexec", DEFECT_PIPE_NO_CLOEXEC, 0, "F5",
      "the control pipe is inherited by the sandboxed program"},
     {"short-read", DEFECT_SHORT_READ, 0, "F5",

@@ -110,6 +110,8 @@ _Noreturn void inside_run(const struct inside *inside)
         fail(inside, INSIDE_PRIVILEGES, NULL);
     if (!set_stdio(inside))
         fail(inside, INSIDE_STDIO, NULL);
+    if (inside->policy->root >= 0 && fchdir(inside->policy->root) != 0)
+        fail(inside, INSIDE_DIRECTORY, profile->root);
     if (inside->directory && chdir(inside->directory) != 0)
         fail(inside, INSIDE_DIRECTORY, inside->directory);
     if (!set_limits(profile))

@@ -18,8 +18,7 @@
 
 #define NUMBER_BYTES (3 * sizeof(int))
 
-/* The directory that a relative path starts at, or -1. */
-static int open_start(const struct notification *notification, int directory)
+int lookup_start(const struct notification *notification, int directory)
 {
     char path[sizeof "/proc//fd/" + 2 * NUMBER_BYTES];
 
@@ -41,7 +40,7 @@ int lookup_path(const struct notification *notification, int directory, const ch
     char own[PATH_MAX];
 
     if (path[0] != '/') {
-        start = open_start(notification, directory);
+        start = lookup_start(notification, directory);
         if (start < 0)
             return -1;
     }

@@ -15,6 +15,9 @@ struct notification;
 int lookup_path(const struct notification *notification, int directory, const char *path,
                 bool no_follow);
 
+/* The directory that the process's relative paths start at, as an O_PATH descriptor, or -1. */
+int lookup_start(const struct notification *notification, int directory);
+
 /* The path of a descriptor of ours. False: it has none, or a longer one. */
 bool lookup_name(int fd, char *path, size_t bytes);
 

@@ -15,6 +15,7 @@
 #include "supervisor/owned.h"
 #include "supervisor/policy.h"
 #include "supervisor/proc.h"
+#include "supervisor/redirect.h"
 #include "supervisor/sandbox.h"
 #include "supervisor/shadow.h"
 #include "supervisor/virtual.h"
@@ -75,6 +76,10 @@ void opens_answer(const struct notification *notification)
     failed = notify_read_text(notification, request.path, path, sizeof path);
     if (failed != 0) {
         notify_fail(notification, failed);
+        return;
+    }
+    if (policy->root >= 0) {
+        redirect_answer_open(notification, request.directory, path, request.flags);
         return;
     }
     target = lookup_path(notification, request.directory, path, request.flags & O_NOFOLLOW);

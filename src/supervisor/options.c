@@ -128,6 +128,13 @@ static int set_shadow(struct options *options, const char *value, struct error *
     return 0;
 }
 
+static int set_root(struct options *options, const char *value, struct error *error)
+{
+    if (!realpath(value, options->profile.root))
+        return error_set(error, errno, "%s", value);
+    return 0;
+}
+
 static int set_shadow_cap(struct options *options, const char *value, struct error *error)
 {
     return read_size(value, &options->profile.shadow_cap, error);
@@ -230,6 +237,7 @@ static const struct option {
     {"memory", "SIZE", set_memory, ALL, "is shown as all there is; each process's limit of data"},
     {"hostname", "NAME", set_hostname, ALL, "is shown"},
     {"seed", "N", set_seed, ALL, "random bytes come from it, the same ones each time"},
+    {"root", "DIR", set_root, ALL, "files are opened as if it were the root, for reading"},
     {"shadow", "DIR", set_shadow, ALL, "files below it are opened as sealed copies"},
     {"shadow-cap", "SIZE", set_shadow_cap, ALL, "of a file that is copied (256M)"},
     {"shadow-budget", "SIZE", set_shadow_budget, ALL, "of all copies at once (1G)"},
@@ -314,6 +322,8 @@ int options_read(struct options *options, enum options_command command, int argc
         if (read_one(options, command, argv[next] + 2, error) != 0)
             return -1;
     }
+    if (options->profile.root[0] && options->profile.shadow[0])
+        return error_set(error, 0, "--root and --shadow cannot be had together");
     options->operands = argv + next;
     return 0;
 }

@@ -4,6 +4,7 @@
 #include "supervisor/policy.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include "supervisor/access.h"
@@ -27,7 +28,12 @@ static int note_files(struct policy *policy, struct error *error)
 
 int policy_make(struct policy *policy, const struct profile *profile, struct error *error)
 {
-    *policy = (struct policy){.profile = *profile, .ruleset = -1};
+    *policy = (struct policy){.profile = *profile, .ruleset = -1, .root = -1};
+    if (profile->root[0]) {
+        policy->root = open(profile->root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (policy->root < 0)
+            return error_set(error, errno, "cannot open %s", profile->root);
+    }
     policy->refuses_truncation = !access_refuses_truncation(profile);
     policy->ruleset = access_make_ruleset(profile, error);
     if (policy->ruleset < 0 || filter_make(&policy->filter, profile, error) != 0 ||
@@ -42,6 +48,7 @@ int policy_make(struct policy *policy, const struct profile *profile, struct err
 void policy_clear(struct policy *policy)
 {
     owned_fd_close(&policy->ruleset);
+    owned_fd_close(&policy->root);
     filter_clear(&policy->filter);
     owned_memory_free(&policy->shadow_budget);
 }

@@ -19,6 +19,7 @@ struct policy {
     int ruleset; /* of Landlock */
     /* One that the kernel leaves to us to refuse: see access.h. */
     bool refuses_truncation;
+    int root;                            /* of --root; -1: none */
     struct shadow_budget *shadow_budget; /* of all its sandboxes together */
     dev_t proc;                          /* the file system of /proc */
     dev_t hostname_dev;                  /* /etc/hostname, where it is virtual and there */

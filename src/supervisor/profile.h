@@ -33,6 +33,10 @@ struct profile {
     uint64_t shadow_cap;    /* bytes of one file */
     uint64_t shadow_budget; /* bytes of all of them together */
 
+    /* Opens are resolved in this directory, absolute and without links, as if it were the root
+     * (redirect.h); "": they are not. */
+    char root[PATH_MAX];
+
     uint32_t defects;
 };
 

@@ -27,6 +27,8 @@ refuses $usage "99999999999G is not a size" run --memory=99999999999G true
 refuses $usage "0 is not a number from 1 to" run --cpus=0 true
 refuses $usage "a host's name has from 1 to 64 bytes" run --hostname= true
 refuses $usage "nonsense is not a defect" run --defect=nonsense true
+refuses $usage "cannot be had together" run --root=/usr --shadow=/usr true
+refuses $usage "--root: /nosuch: No such file" run --root=/nosuch true
 refuses $usage "boats is not a kind" churn --kind=boats
 refuses $usage "boxsup defects takes no more" defects more
 
