@@ -93,11 +93,11 @@ static bool is_named(const struct ledger_owner *record)
            count_of(&record->mappings) != 0 || count_of(&record->anchors) != 0;
 }
 
-/* An ended record that nothing names, now BUSY; 0: none near the hand. */
-static uint32_t use_again(struct ledger *ledger)
+/* An ended record that nothing names, now BUSY; 0: none near the hand, or no more than `kept`. */
+static uint32_t use_again(struct ledger *ledger, uint32_t kept)
 {
     uint64_t used = __atomic_load_n(&ledger->header->used[LEDGER_OWNERS], __ATOMIC_ACQUIRE);
-    if (used <= LEDGER_OWNERS_KEPT || __atomic_load_n(&ledger->rebuilding, __ATOMIC_SEQ_CST)) {
+    if (used <= kept || __atomic_load_n(&ledger->rebuilding, __ATOMIC_SEQ_CST)) {
         return 0;
     }
     for (unsigned i = 0; i < TRIES; i++) {
@@ -119,9 +119,12 @@ static uint32_t use_again(struct ledger *ledger)
 
 static uint32_t new_record(struct ledger *ledger, struct ledger_actor *actor)
 {
-    uint32_t owner = use_again(ledger);
+    uint32_t owner = use_again(ledger, LEDGER_OWNERS_KEPT);
     if (owner == 0) {
         owner = ledger_reserve(ledger, actor, LEDGER_OWNERS, 1);
+    }
+    if (owner == 0) { /* no room: rather one of the last than none */
+        owner = use_again(ledger, 1);
     }
     if (owner == 0) {
         __atomic_add_fetch(&ledger->header->owners_missed, 1, __ATOMIC_RELAXED);

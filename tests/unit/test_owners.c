@@ -35,6 +35,7 @@ struct heap {
     _Atomic(void *) arena[4096];
     atomic_uint arenas;
     atomic_ullong clock;
+    bool is_full;
 };
 
 /* process-global because the backing's clock is given no context */
@@ -54,7 +55,7 @@ static void *give(size_t size)
 static void *heap_chunk(struct ledger_backing *self, uint32_t number)
 {
     (void)self;
-    if (!heap->chunk[number]) {
+    if (!heap->chunk[number] && !heap->is_full) {
         heap->chunk[number] = give(LEDGER_CHUNK_SIZE);
     }
     return heap->chunk[number];
@@ -356,6 +357,29 @@ static void what_goes_from_vm_to_vm_is_a_pool(void **state)
     free(actor.sandbox);
 }
 
+static void what_a_vm_takes_anew_is_told_by_the_order_of_events(void **state)
+{
+    struct actor actor = make_actor();
+    (void)state;
+    uint32_t rom = stack_of(&actor.actor, 1), file = stack_of(&actor.actor, 2);
+    uint32_t vm = begin_vm(&actor, 5), other = begin_vm(&actor, 6);
+    map_pages(&actor, 0, 1, rom);
+    map_pages(&actor, 2, 1, rom); /* mapped before the first slot went, bound after that */
+    bind_pages(&actor, vm, 0, 0, 1);
+    bind_pages(&actor, vm, 0, 0, 0);
+    bind_pages(&actor, vm, 0, 2, 1);
+    map_pages(&actor, 4, 1, rom); /* another VM's */
+    bind_pages(&actor, other, 0, 4, 1);
+    assert_false(ledger_stack(ledger, rom)->flags & LEDGER_STACK_ANEW);
+    map_pages(&actor, 6, 1, file);
+    bind_pages(&actor, vm, 1, 6, 1);
+    bind_pages(&actor, vm, 1, 6, 0);
+    map_pages(&actor, 8, 1, file);
+    bind_pages(&actor, vm, 1, 8, 1);
+    assert_true(ledger_stack(ledger, file)->flags & LEDGER_STACK_ANEW);
+    free(actor.sandbox);
+}
+
 static void memory_that_goes_before_its_slot_leaves_nothing_behind(void **state)
 {
     struct actor actor = make_actor();
@@ -477,6 +501,22 @@ static void children_that_nobody_reaps_give_way(void **state)
     assert_int_equal(child_owner(actor.sandbox, 2), holder);
     child_reaped(&event, 5 * (int)SANDBOX_CHILDREN - 1);
     assert_int_equal(child_owner(actor.sandbox, 5 * (int)SANDBOX_CHILDREN - 1), 0);
+    free(actor.sandbox);
+}
+
+static void without_room_the_last_ended_ones_records_serve(void **state)
+{
+    struct actor actor = make_actor();
+    (void)state;
+    struct sandbox_event event = event_of(&actor);
+    heap->is_full = true;
+    for (unsigned i = 0; i < 5000; i++) {
+        uint64_t id = api_begin(&event, "x");
+        assert_int_not_equal(id, 0);
+        assert_int_equal(api_end(&event, id), 0);
+    }
+    assert_int_equal(ledger->header->owners_missed, 0);
+    assert_int_equal(ledger->header->owners_ended[LEDGER_OWNER_API], 5000);
     free(actor.sandbox);
 }
 
@@ -743,6 +783,7 @@ int main(void)
         OWNER_TEST(a_slot_binds_the_part_that_it_maps),
         OWNER_TEST(what_two_vms_share_is_nobodys_alone),
         OWNER_TEST(what_goes_from_vm_to_vm_is_a_pool),
+        OWNER_TEST(what_a_vm_takes_anew_is_told_by_the_order_of_events),
         OWNER_TEST(memory_that_goes_before_its_slot_leaves_nothing_behind),
         OWNER_TEST(memory_that_no_wrapper_saw_goes_with_its_slot),
         OWNER_TEST(a_child_reaped_before_it_was_registered_has_ended),
@@ -750,6 +791,7 @@ int main(void)
         OWNER_TEST(no_child_left_ends_those_that_were_there_before),
         OWNER_TEST(many_children_come_and_go),
         OWNER_TEST(children_that_nobody_reaps_give_way),
+        OWNER_TEST(without_room_the_last_ended_ones_records_serve),
         OWNER_TEST(an_explicit_scope_beats_a_notification),
         OWNER_TEST(a_scope_never_left_is_not_the_next_owners),
         OWNER_TEST(a_lost_notification_is_answered_no_more),
