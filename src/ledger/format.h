@@ -189,6 +189,7 @@ struct ledger_stack {
 #define LEDGER_STACK_SIGNAL 0x4u    /* passes through a signal frame */
 #define LEDGER_STACK_SWEEPS 0x8u   /* closes numbers that nobody opened: a sweep, no double close */
 #define LEDGER_STACK_REBINDS 0x10u /* what it mapped went from one owner to another: a pool */
+#define LEDGER_STACK_ANEW 0x20u /* mapped more for a VM after a slot of what it had mapped went */
 
 /* A frame is a return address (look up pc - 1), or with this bit the very instruction that a
  * signal interrupted (look up pc). */
@@ -263,7 +264,8 @@ struct ledger_growth {
     uint32_t noted;    /* epochs [first, noted) are in the intervals */
     int32_t fds_owned; /* of the stack's fds_live and mappings_live, those that are one owner's */
     int32_t mappings_owned;
-    uint32_t reserved[2];
+    uint32_t unbound_owner;  /* the writer's own: the living VM that last lost a slot of it, and */
+    uint32_t unbound_ticket; /* the low half of that event's ticket */
     struct {
         uint32_t low;    /* the fewest that were held at an end in it */
         uint32_t owners; /* the most sandboxes that lived then */

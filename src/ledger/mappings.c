@@ -669,8 +669,33 @@ static void add_binding(struct ledger_mapping *mapping)
     }
 }
 
+/* The order of events, which the clock of records is too coarse for: did a VM lose a slot of what
+ * this stack had mapped, and was more mapped for it after that? */
+static void note_unbound(struct ledger *ledger, const struct ledger_mapping *mapping,
+                         const struct ledger_map_event *event)
+{
+    struct ledger_growth *growth =
+        mapping->stack ? ledger_at(ledger, LEDGER_GROWTH, mapping->stack) : NULL;
+    if (growth && growth->unbound_owner != event->owner) {
+        growth->unbound_owner = event->owner;
+        growth->unbound_ticket = (uint32_t)event->ticket;
+    }
+}
+
+static void note_anew(struct ledger *ledger, const struct ledger_mapping *mapping, uint32_t owner)
+{
+    const struct ledger_growth *growth =
+        mapping->stack ? ledger_at(ledger, LEDGER_GROWTH, mapping->stack) : NULL;
+    if (growth && growth->unbound_owner == owner &&
+        (int32_t)((uint32_t)mapping->ticket - growth->unbound_ticket) > 0) {
+        struct ledger_stack *stack = ledger_stack(ledger, mapping->stack);
+        __atomic_or_fetch(&stack->flags, LEDGER_STACK_ANEW, __ATOMIC_RELAXED);
+    }
+}
+
 static void bind_record(struct ledger *ledger, struct ledger_mapping *mapping, uint32_t owner)
 {
+    note_anew(ledger, mapping, owner);
     uint32_t before = ledger_owner_outermost(ledger, mapping->bound_owner);
     bool another = before != 0 && before != ledger_owner_outermost(ledger, owner);
     if (another && !(mapping->flags & LEDGER_BINDINGS)) {
@@ -727,6 +752,7 @@ static bool maps(const struct ledger_mapping *mapping, uint64_t ticket)
 static void unbind_slot(struct ledger *ledger, uint32_t index, const struct ledger_map_event *event)
 {
     struct ledger_slot slot = *ledger_slot_at(ledger, index);
+    bool lives = ledger_owner_lives(ledger, event->owner);
     struct ledger_position position;
     struct ledger_mapping *mapping;
     for (uint64_t from = slot.start;
@@ -743,6 +769,9 @@ static void unbind_slot(struct ledger *ledger, uint32_t index, const struct ledg
         mapping->flags = (uint16_t)(mapping->flags - LEDGER_BINDING);
         if (mapping->flags & LEDGER_BINDINGS) {
             continue;
+        }
+        if (lives) {
+            note_unbound(ledger, mapping, event);
         }
         if (mapping->flags & LEDGER_ADOPTED) {
             drop(ledger, position, 0);

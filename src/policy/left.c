@@ -300,10 +300,14 @@ static void note_unbound(const struct ledger_mapping *mapping, uint32_t owner, b
     }
 }
 
-static bool was_taken_anew(const struct ledger_mapping *mapping, uint32_t owner)
+static bool was_taken_anew(const struct ledger *ledger, const struct ledger_mapping *mapping,
+                           uint32_t owner)
 {
+    const struct ledger_stack *stack = mapping->stack ? ledger_stack(ledger, mapping->stack) : NULL;
     const struct alike *alike = of_unbound(mapping, owner);
-    return alike && (int32_t)(alike->last_taken - alike->first_unbound) > 0;
+    int32_t later = alike ? (int32_t)(alike->last_taken - alike->first_unbound) : -1;
+    /* Within one tick of the clock the order of events has to say. */
+    return later > 0 || (later == 0 && stack && (stack->flags & LEDGER_STACK_ANEW));
 }
 
 /* The pieces of what one call mapped are counted once for each owner. */
@@ -333,8 +337,8 @@ static void note_mapping(const struct ledger *ledger, const struct left_terms *t
     }
 }
 
-static bool mapping_is_left(const struct ledger_mapping *mapping, enum verdict verdict,
-                            uint32_t owner)
+static bool mapping_is_left(const struct ledger *ledger, const struct ledger_mapping *mapping,
+                            enum verdict verdict, uint32_t owner)
 {
     if (is_slice_of_pool(mapping)) {
         return false;
@@ -345,7 +349,7 @@ static bool mapping_is_left(const struct ledger_mapping *mapping, enum verdict v
     case NEEDS_A_WITNESS:
         return counts_with_others(OF_MAPPINGS | mapping->stack);
     case MAY_RETURN:
-        return was_taken_anew(mapping, owner);
+        return was_taken_anew(ledger, mapping, owner);
     case HELD:
         break;
     }
@@ -364,7 +368,7 @@ static void look_at_mapping(const struct ledger *ledger, const struct left_terms
     enum verdict verdict = judge_mapping(ledger, terms, &mapping, &owner);
     if (!left) {
         note_mapping(ledger, terms, &mapping, verdict, owner);
-    } else if (mapping_is_left(&mapping, verdict, owner) && is_mapped(terms, &mapping)) {
+    } else if (mapping_is_left(ledger, &mapping, verdict, owner) && is_mapped(terms, &mapping)) {
         left->mappings += !was_counted(&mapping, owner);
         left->bytes += mapping.end - mapping.start;
         count_owner(left, owner);

@@ -241,9 +241,11 @@ static struct unbound *find_unbound(struct unbound **all, struct arena *memory,
 }
 
 static void spare_slots_that_return(struct verdicts_case *cases, size_t count,
-                                    const struct owners *owners)
+                                    const struct reader *reader, const struct owners *owners)
 {
     struct unbound *all = NULL, *unbound, *next;
+    const struct ledger_stack *stack;
+    int32_t later;
     struct arena memory = {0};
 
     for (size_t i = 0; i < count; i++) {
@@ -266,7 +268,10 @@ static void spare_slots_that_return(struct verdicts_case *cases, size_t count,
             owners->items[cases[i].owner].ended)
             continue;
         unbound = find_unbound(&all, NULL, &cases[i]);
-        cases[i].leaked = (int32_t)(unbound->last_taken - unbound->first_unbound) > 0;
+        stack = reader_record(reader, LEDGER_STACKS, cases[i].held->mapping->stack);
+        later = (int32_t)(unbound->last_taken - unbound->first_unbound);
+        /* Within one tick of the clock the order of events has to say. */
+        cases[i].leaked = later > 0 || (later == 0 && stack && (stack->flags & LEDGER_STACK_ANEW));
     }
     HASH_ITER (hh, all, unbound, next)
         HASH_DEL(all, unbound);
@@ -359,5 +364,5 @@ void verdicts_judge(struct verdicts_case *cases, size_t count, const struct read
     }
     judge_together(cases, count);
     spare_pools(cases, count);
-    spare_slots_that_return(cases, count, owners);
+    spare_slots_that_return(cases, count, reader, owners);
 }
