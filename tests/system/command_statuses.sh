@@ -52,13 +52,14 @@ grep -q 'nothing left behind' "$work/err" && fail "exec of a static program: 'no
 for signal in TERM HUP INT QUIT USR1 USR2; do
     run --report="$work/report" -- "$programs/takes_things" says=ready sleeps=20000 >"$work/out" &
     waiter=$!
-    for ((i = 0; i < 200; i++)); do
+    for ((i = 0; i < 1000; i++)); do
         grep -q ready "$work/out" && break
         sleep 0.02
     done
     # The command itself, below timeout(1).
-    command=$(pgrep -P "$waiter" -f 'boxledger run' | head -1)
-    [[ -n $command ]] || command=$(pgrep -f "boxledger run --report=$work/report" | tail -1)
+    command=$(pgrep -P "$waiter" -f 'boxledger run' | head -1 || true)
+    [[ -n $command ]] || command=$(pgrep -f "boxledger run --report=$work/report" | tail -1 || true)
+    [[ -n $command ]] || fail "SIG$signal: the command is not to be found: $(cat "$work/out")"
     kill -"$signal" "$command"
     got=0
     wait "$waiter" || got=$?
