@@ -11,6 +11,7 @@
 #include <string.h>
 #include <uthash.h>
 
+#include "report/allocators.h"
 #include "report/codes.h"
 #include "report/growing.h"
 #include "report/ignore.h"
@@ -549,11 +550,17 @@ static void tell_groups(struct groups *groups, struct symbols *symbols)
         qsort(sorted, count, sizeof(struct group *), by_urgency);
     for (i = 0; i < count; i++) {
         struct report_finding *finding = &sorted[i]->finding;
-        struct report_findings *list = finding->verdict == REPORT_REFUSED ? &report->refused
-                                       : finding->verdict == REPORT_HELD  ? &report->live
-                                                                          : &report->findings;
+        struct report_findings *list;
 
         finding->stack = symbols_resolve(symbols, groups->reader, sorted[i]->stack);
+        if (finding->verdict == REPORT_LEAKED && finding->resource == REPORT_MAPPING &&
+            allocators_made(finding->stack)) {
+            free(sorted[i]->owners);
+            continue; /* among what is held it is told anyway */
+        }
+        list = finding->verdict == REPORT_REFUSED ? &report->refused
+               : finding->verdict == REPORT_HELD  ? &report->live
+                                                  : &report->findings;
         for (unsigned j = 0; j < finding->released_count; j++)
             finding->released_by[j] =
                 symbols_resolve(symbols, groups->reader, sorted[i]->released_by[j]);
@@ -696,7 +703,7 @@ static void count_totals(struct report *report, const struct reader *reader,
         report->fds = view->fd_count;
     report->incomplete = header->incomplete;
     report->missed_stacks = header->missed_stacks;
-    report->missed_records = header->missed_records;
+    report->missed_records = header->missed_records + header->owners_missed;
     report->lost_events = header->lost_events;
 }
 

@@ -282,7 +282,7 @@ static void tell_incomplete(const struct ledger_header *header, struct line *lin
         return;
     }
     put(line, "boxledger: incomplete: not everything could be recorded (");
-    put_number(line, header->missed_records, 10);
+    put_number(line, header->missed_records + header->owners_missed, 10);
     put(line, " records, ");
     put_number(line, header->missed_stacks, 10);
     put(line, " stacks, ");

@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "ledger_writer.h"
+#include "report/allocators.h"
 #include "report/report.h"
 #include "report/write.h"
 
@@ -711,9 +712,37 @@ static void no_frame_of_the_shim_is_shown(void **state)
     scene_end(&scene);
 }
 
+static void a_stack_through_an_allocator_is_the_allocators(void **state)
+{
+    static const struct {
+        const char *function;
+        bool allocators;
+    } cases[] = {
+        {"aligned_alloc", true},
+        {"malloc", true},
+        {"__rust_alloc", true},
+        {"_rjem_mallocx", true},
+        {"operator new[](unsigned long)", true},
+        {"map_guest_memory", false},
+        {"my_malloc", false},
+        {"", false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct symbols_frame frames[] = {
+            {.function = "pages_map"}, {.function = cases[i].function}, {.function = "main"}};
+        struct symbols_stack stack = {.frames = frames, .count = 3};
+
+        assert_int_equal(allocators_made(&stack), cases[i].allocators);
+    }
+    assert_false(allocators_made(NULL));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_stack_through_an_allocator_is_the_allocators),
         cmocka_unit_test(one_stack_is_one_finding),
         cmocka_unit_test(stacks_resources_and_kinds_are_kept_apart),
         cmocka_unit_test(the_same_code_loaded_elsewhere_is_the_same_stack),
