@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <sys/syscall.h>
 
+#include "supervisor/attributes.h"
 #include "supervisor/notify.h"
 #include "supervisor/opens.h"
 #include "supervisor/stats.h"
@@ -20,6 +21,16 @@ static const struct {
 #ifdef SYS_open
     {SYS_open, opens_answer},
     {SYS_creat, opens_answer},
+#endif
+    {SYS_fchmod, attributes_answer},
+    {SYS_fchmodat, attributes_answer},
+    {SYS_fchown, attributes_answer},
+    {SYS_fchownat, attributes_answer},
+    {SYS_utimensat, attributes_answer},
+#ifdef SYS_chmod
+    {SYS_chmod, attributes_answer},
+    {SYS_chown, attributes_answer},
+    {SYS_lchown, attributes_answer},
 #endif
     {SYS_fstat, stats_answer},
     {SYS_newfstatat, stats_answer},

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <seccomp.h>
@@ -20,6 +21,15 @@
 #include "supervisor/profile.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+/* Newer than Debian 12's headers; the same for all architectures that boxsup is for.
+ * Linux 6.6, 6.13, 6.13 and 6.17. */
+enum {
+    CALL_FCHMODAT2 = 452,
+    CALL_SETXATTRAT = 463,
+    CALL_REMOVEXATTRAT = 466,
+    CALL_FILE_SETATTR = 469,
+};
 
 static const struct {
     int call;
@@ -47,6 +57,21 @@ static const struct {
     {SCMP_SYS(fsmount), EPERM},
     {SCMP_SYS(fspick), EPERM},
     {SCMP_SYS(mount_setattr), EPERM},
+    /* What changes a file without writing to it, and has a form that boxsup answers (attributes.h),
+     * or that programs do without. Landlock restricts none of it. */
+    {SCMP_SYS(utime), ENOSYS},
+    {SCMP_SYS(utimes), ENOSYS},
+    {SCMP_SYS(futimesat), ENOSYS},
+    {SCMP_SYS(setxattr), ENOTSUP},
+    {SCMP_SYS(lsetxattr), ENOTSUP},
+    {SCMP_SYS(fsetxattr), ENOTSUP},
+    {SCMP_SYS(removexattr), ENOTSUP},
+    {SCMP_SYS(lremovexattr), ENOTSUP},
+    {SCMP_SYS(fremovexattr), ENOTSUP},
+    {CALL_FCHMODAT2, ENOSYS},
+    {CALL_SETXATTRAT, ENOSYS},
+    {CALL_REMOVEXATTRAT, ENOSYS},
+    {CALL_FILE_SETATTR, ENOSYS},
     /* The machine's, not a sandbox's. */
     {SCMP_SYS(kexec_load), EPERM},
     {SCMP_SYS(kexec_file_load), EPERM},
@@ -80,8 +105,11 @@ static const unsigned long namespaces[] = {
     CLONE_NEWUTS,  CLONE_NEWIPC, CLONE_NEWCGROUP,
 };
 
-/* What puts characters into a terminal that the sandbox shares with a shell outside. */
-static const unsigned long terminal_injections[] = {TIOCSTI, TIOCLINUX};
+/* What puts characters into a terminal that the sandbox shares with a shell outside, and what
+ * changes the attributes of a file that is open for reading. */
+static const unsigned long requests[] = {
+    TIOCSTI, TIOCLINUX, FS_IOC_SETFLAGS, FS_IOC32_SETFLAGS, FS_IOC_FSSETXATTR,
+};
 
 static const int opens[] = {SCMP_SYS(open), SCMP_SYS(openat), SCMP_SYS(creat)};
 
@@ -119,9 +147,8 @@ static void refuse_always(struct maker *maker)
         add(maker, SCMP_ACT_ERRNO((uint16_t)refused[i].number), refused[i].call, 0, NULL);
     for (size_t i = 0; i < COUNT(namespaces); i++)
         refuse_one_bit(maker, SCMP_SYS(clone), 0, namespaces[i]);
-    for (size_t i = 0; i < COUNT(terminal_injections); i++) {
-        struct scmp_arg_cmp request =
-            SCMP_CMP64(1, SCMP_CMP_MASKED_EQ, low, terminal_injections[i]);
+    for (size_t i = 0; i < COUNT(requests); i++) {
+        struct scmp_arg_cmp request = SCMP_CMP64(1, SCMP_CMP_MASKED_EQ, low, requests[i]);
 
         add(maker, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(ioctl), 1, &request);
     }
@@ -134,6 +161,12 @@ static const int stats[] = {
     SCMP_SYS(stat), SCMP_SYS(lstat), SCMP_SYS(fstat), SCMP_SYS(newfstatat), SCMP_SYS(statx),
 };
 
+/* What changes a file's attributes. */
+static const int attributes[] = {
+    SCMP_SYS(chmod),  SCMP_SYS(fchmod), SCMP_SYS(fchmodat), SCMP_SYS(chown),
+    SCMP_SYS(lchown), SCMP_SYS(fchown), SCMP_SYS(fchownat), SCMP_SYS(utimensat),
+};
+
 static void add_rules(struct maker *maker, const struct profile *profile)
 {
     refuse_always(maker);
@@ -143,6 +176,8 @@ static void add_rules(struct maker *maker, const struct profile *profile)
         add(maker, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 0, NULL);
     for (size_t i = 0; i < COUNT(opens); i++)
         add(maker, SCMP_ACT_NOTIFY, opens[i], 0, NULL);
+    for (size_t i = 0; i < COUNT(attributes); i++)
+        add(maker, SCMP_ACT_NOTIFY, attributes[i], 0, NULL);
     for (size_t i = 0; profile->shadow[0] && i < COUNT(stats); i++)
         add(maker, SCMP_ACT_NOTIFY, stats[i], 0, NULL);
     if (profile->hostname)

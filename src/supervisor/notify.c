@@ -82,6 +82,20 @@ int notify_read_text(const struct notification *notification, uint64_t address, 
     return ended ? 0 : ENAMETOOLONG;
 }
 
+int notify_read(const struct notification *notification, uint64_t address, void *to, size_t bytes)
+{
+    struct iovec here = {to, bytes};
+    struct iovec there = {(void *)(uintptr_t)address, bytes};
+    ssize_t got;
+
+    if (!notify_is_valid(notification))
+        return EPERM;
+    got = process_vm_readv(notify_thread(notification), &here, 1, &there, 1, 0);
+    if (got != (ssize_t)bytes)
+        return memory_error(got < 0 ? errno : EFAULT);
+    return notify_is_valid(notification) ? 0 : EPERM;
+}
+
 int notify_write(const struct notification *notification, uint64_t address, const void *from,
                  size_t bytes)
 {

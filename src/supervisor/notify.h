@@ -44,6 +44,9 @@ bool notify_is_valid(const struct notification *notification);
 int notify_read_text(const struct notification *notification, uint64_t address, char *text,
                      size_t bytes);
 
+/* Reads so many bytes. 0, or an errno value: EFAULT, EPERM. */
+int notify_read(const struct notification *notification, uint64_t address, void *to, size_t bytes);
+
 /* Writes to its memory. 0, or an errno value: EFAULT, EPERM. */
 int notify_write(const struct notification *notification, uint64_t address, const void *from,
                  size_t bytes);

@@ -66,7 +66,11 @@ static int set_write(struct options *options, const char *value, struct error *e
 {
     if (options->profile.writable_count == PROFILE_WRITABLE_MAX)
         return error_set(error, 0, "more than %d paths", PROFILE_WRITABLE_MAX);
-    options->profile.writable[options->profile.writable_count++] = value;
+    /* Kept until the process ends, as the command line is. */
+    options->profile.writable[options->profile.writable_count] = realpath(value, NULL);
+    if (!options->profile.writable[options->profile.writable_count])
+        return error_set(error, errno, "%s", value);
+    options->profile.writable_count++;
     return 0;
 }
 

@@ -14,7 +14,8 @@
 #define PROFILE_WRITABLE_MAX 64
 
 struct profile {
-    /* Read-only is everything; these, and what is below them, may be written as well. */
+    /* Read-only is everything; these, absolute and without links, and what is below them, may be
+     * written as well. */
     const char *writable[PROFILE_WRITABLE_MAX];
     size_t writable_count;
     bool network; /* sockets; without it there are socket pairs only */

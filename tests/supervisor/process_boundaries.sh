@@ -29,7 +29,18 @@ files() {
     denied "echo x >/proc/self/root$work/other/file"
     denied "python3 -c 'import os; os.truncate(\"$work/other/file\", 0)'"
     denied "python3 -c 'import os; os.open(\"$work/other/file\", os.O_RDONLY | os.O_TRUNC)'"
-    [[ $(<"$work/other/file") == kept ]] || fail "$1 changed the file"
+    denied "chmod 777 $work/other/file"
+    denied "touch -d 2001-01-01 $work/other/file"
+    denied "chown \$(id -u) $work/other/file"
+    denied "python3 -c 'import os; os.fchmod(os.open(\"$work/other/file\", os.O_RDONLY), 0)'"
+    denied "python3 -c 'import os; os.utime(os.open(\"$work/other/file\", os.O_RDONLY))'"
+    denied "chmod 777 $work/writable/../other/file"
+    denied "ln -sfn $work/other $work/writable/l && chmod 777 $work/writable/l/file"
+    permitted "cd $work/writable && echo x >m && chmod 751 m &&
+        [ \$(stat -c %a m) = 751 ] && touch -d 2001-01-01 m && [ \$(stat -c %Y m) -lt 1000000000 ] &&
+        chown \$(id -u) m && rm m && mkdir -p d && touch d && rmdir d"
+    [[ $(<"$work/other/file") == kept ]] || fail "the file has changed"
+    [[ $(stat -c %a "$work/other/file") == 666 ]] || fail "the file's mode has changed"
 }
 options=()
 each_way files

@@ -37,7 +37,7 @@ refuses $not_found "cannot run ./nosuch: No such file" run ./nosuch
 refuses $not_executable "cannot run /etc/passwd: Permission denied" run /etc/passwd
 refuses $not_executable "cannot run /: Permission denied" run /
 refuses $failed "cannot start in /nosuch: No such file" run --directory=/nosuch true
-refuses $failed "/nosuch" run --write=/nosuch true
+refuses $usage "--write: /nosuch: No such file" run --write=/nosuch true
 
 boxsup --help >/dev/null && boxsup run --help >/dev/null && boxsup churn --help >/dev/null
 [[ $(boxsup --version) == "boxsup "[0-9]* ]] || fail "no version"
