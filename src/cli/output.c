@@ -49,8 +49,8 @@ bool output_begin(struct output *output, struct arguments *arguments, FILE *stan
         }
         output->write.suppressions = &output->suppressions;
     }
-    if (options->rules.text && !rules_load(&output->rules, &arguments->arena,
-                                           arguments_text(arguments, options->rules)))
+    if (options->rules.text &&
+        !rules_load(&output->rules, &arguments->arena, arguments_text(arguments, options->rules)))
         return false;
     output->symbols = symbols_new();
     return !output->path || open_file(output);

@@ -11,8 +11,7 @@
 #define TAKES(key) (UINT64_C(1) << OPTIONS_KEY_##key)
 static const uint64_t keys = TAKES(report) | TAKES(format) | TAKES(live) | TAKES(error_exitcode) |
                              TAKES(suppressions) | TAKES(print_suppressions) | TAKES(settle_ms) |
-                             TAKES(rules) |
-                             TAKES(verbosity);
+                             TAKES(rules) | TAKES(verbosity);
 
 /* Adds one ledger. Returns false after saying why not. */
 static bool add_ledger(struct output *output, const char *path)
