@@ -315,6 +315,8 @@ static __attribute__((noinline)) long dispatch(const struct unwind_start *here, 
                            (struct rusage *)a[5]);
     case SYS_signalfd4:
         return signalfd_made(here, a);
+    case SYS_landlock_create_ruleset: /* with flags it answers with a version: landlock(7) */
+        return a[3] == 0 ? took(here, find_taker(a[0]), a) : made(a);
     case SYS_bpf:
         return bpf_takes(a[1]) ? shim_took(here, (int)made(a), LEDGER_FD_BPF, true) : made(a);
     case SYS_seccomp:
