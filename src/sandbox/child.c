@@ -249,9 +249,13 @@ uint32_t child_owner(const struct sandbox *sandbox, int pid)
     return is_live(key) && pid_of(key) == pid ? (uint32_t)key : 0;
 }
 
-/* One that a handler, or another thread, reaped just now. */
-static uint32_t ended_owner(const struct sandbox *sandbox, const struct ledger *ledger, int pid)
+/* By a handler, or by another thread. */
+uint32_t child_owner_lately(const struct sandbox *sandbox, const struct ledger *ledger, int pid)
 {
+    uint32_t owner = child_owner(sandbox, pid);
+    if (owner) {
+        return owner;
+    }
     uint64_t key =
         __atomic_load_n(&sandbox->ended[(uint32_t)pid % SANDBOX_REAPED], __ATOMIC_SEQ_CST);
     const struct ledger_owner *record =
@@ -274,8 +278,7 @@ uint32_t child_of_path(const struct sandbox *sandbox, const struct ledger *ledge
     if (*path != '/' && *path != 0) {
         return 0;
     }
-    uint32_t owner = child_owner(sandbox, pid);
-    return owner ? owner : ended_owner(sandbox, ledger, pid);
+    return child_owner_lately(sandbox, ledger, pid);
 }
 
 /* Only for "growing" and "inheritable": the child's end says nothing about what is left of it. */

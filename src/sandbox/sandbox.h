@@ -145,6 +145,9 @@ void child_gone(const struct sandbox_event *event, int pid, uint32_t before);
 /* The owner of a live child with that pid; 0: it is none that is known. */
 uint32_t child_owner(const struct sandbox *sandbox, int pid);
 
+/* The same where that process was there just now, and may have been reaped meanwhile. */
+uint32_t child_owner_lately(const struct sandbox *sandbox, const struct ledger *ledger, int pid);
+
 /* /proc/PID/..., just opened: the owner of that child, which may have been reaped meanwhile; 0: the
  * path is none of these. */
 uint32_t child_of_path(const struct sandbox *sandbox, const struct ledger *ledger,

@@ -76,7 +76,7 @@ static int parent_of(int pid)
 /* The child of ours that `pid` is, or descends from; 0: none that is known. */
 static uint32_t known_child(const struct sandbox_event *event, int pid)
 {
-    uint32_t owner = child_owner(event->sandbox, pid);
+    uint32_t owner = child_owner_lately(event->sandbox, event->ledger, pid);
     if (owner || !event->may_call ||
         __atomic_load_n(&event->sandbox->children, __ATOMIC_RELAXED) == 0) {
         return owner;
@@ -86,7 +86,7 @@ static uint32_t known_child(const struct sandbox_event *event, int pid)
         if (pid == event->pid) {
             return 0; /* a child that was made unseen */
         }
-        owner = pid > 1 ? child_owner(event->sandbox, pid) : 0;
+        owner = pid > 1 ? child_owner_lately(event->sandbox, event->ledger, pid) : 0;
     }
     return owner;
 }
