@@ -68,7 +68,6 @@ static const struct taker takers[] = {
     {SYS_perf_event_open, LEDGER_FD_PERF, 5, 8 /* PERF_FLAG_FD_CLOEXEC */},
     {SYS_open_by_handle_at, LEDGER_FD_FILE, 3, O_CLOEXEC},
     {SYS_openat2, LEDGER_FD_FILE, 7, O_CLOEXEC},
-    {SYS_landlock_create_ruleset, LEDGER_FD_LANDLOCK, 6, 0},
 #ifdef SYS_open
     {SYS_open, LEDGER_FD_FILE, 2, O_CLOEXEC},
     {SYS_creat, LEDGER_FD_FILE, 0, 0},
@@ -316,7 +315,7 @@ static __attribute__((noinline)) long dispatch(const struct unwind_start *here, 
     case SYS_signalfd4:
         return signalfd_made(here, a);
     case SYS_landlock_create_ruleset: /* with flags it answers with a version: landlock(7) */
-        return a[3] == 0 ? took(here, find_taker(a[0]), a) : made(a);
+        return a[3] ? made(a) : shim_took(here, (int)made(a), LEDGER_FD_LANDLOCK, true);
     case SYS_bpf:
         return bpf_takes(a[1]) ? shim_took(here, (int)made(a), LEDGER_FD_BPF, true) : made(a);
     case SYS_seccomp:
@@ -380,6 +379,7 @@ static bool matters(long number, long first, long second)
     case SYS_recvmmsg:
     case SYS_signalfd4:
     case SYS_bpf:
+    case SYS_landlock_create_ruleset:
     case SYS_seccomp:
     case SYS_prctl:
     case SYS_ioctl:
