@@ -9,6 +9,8 @@
  */
 #include "report/growth.h"
 
+#include "ledger/ledger.h"
+
 #include <stddef.h>
 
 /* DESIGN 5 asks for 8 epochs. The first of 8 resources is where the climb begins. */
@@ -41,25 +43,6 @@
  */
 #define PAUSE_MAX 5.0
 
-static void join_pairs(struct ledger_growth *growth)
-{
-    uint32_t noted = growth->noted - growth->first;
-
-    for (size_t i = 0; i < LEDGER_GROWTH_INTERVALS / 2; i++) {
-        uint32_t low = growth->interval[2 * i].low, owners = growth->interval[2 * i].owners;
-
-        if ((2 * i + 1) * growth->stride < noted) { /* else nothing is noted there yet */
-            if (growth->interval[2 * i + 1].low < low)
-                low = growth->interval[2 * i + 1].low;
-            if (growth->interval[2 * i + 1].owners > owners)
-                owners = growth->interval[2 * i + 1].owners;
-        }
-        growth->interval[i].low = low;
-        growth->interval[i].owners = owners;
-    }
-    growth->stride *= 2;
-}
-
 /* Whether the epochs of a record follow one another, and fit into its intervals. */
 static bool makes_sense(const struct ledger_growth *growth, uint32_t epoch)
 {
@@ -71,23 +54,8 @@ static bool makes_sense(const struct ledger_growth *growth, uint32_t epoch)
 
 void growth_note(struct ledger_growth *growth, uint32_t epoch, uint32_t held, uint32_t owners)
 {
-    uint32_t noted, until;
-
-    if (!makes_sense(growth, epoch) || growth->noted == epoch)
-        return;
-    while ((epoch - 1 - growth->first) / growth->stride >= LEDGER_GROWTH_INTERVALS)
-        join_pairs(growth);
-    noted = growth->noted - growth->first;
-    until = epoch - growth->first;
-    for (uint32_t i = noted / growth->stride; i <= (until - 1) / growth->stride; i++) {
-        bool begun = i * growth->stride < noted;
-
-        if (!begun || held < growth->interval[i].low)
-            growth->interval[i].low = held;
-        if (!begun || owners > growth->interval[i].owners)
-            growth->interval[i].owners = owners;
-    }
-    growth->noted = epoch;
+    if (makes_sense(growth, epoch) && growth->noted != epoch)
+        ledger_growth_extend(growth, epoch, held, owners);
 }
 
 void growth_series(struct growth_series *series, const struct ledger_growth *growth, uint32_t epoch,
