@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Real input 2: hyperlight-host as published on crates.io. Its map_file_cow maps a file for a
+# Real input 2: hyperlight-host as published as a Rust crate. Its map_file_cow maps a file for a
 # micro-VM and forgets the address: nothing unmaps it, neither the end of the sandbox nor its
 # restoring to a snapshot. The first release that was reported for it and the newest both do so; no
 # release is cured. The control is therefore a driver that unmaps by itself.
