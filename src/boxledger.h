@@ -6,8 +6,9 @@
  *
  * Results: 0 or an owner on success; on failure -1 (an owner: 0), errno set, and no state changed.
  * Without the shim each fails with ENOSYS, so a supervisor that ignores their results runs the
- * same with and without. None waits, allocates or opens anything; all but boxledger_check may be
- * called from a signal handler. Manual: boxledger.h(3).
+ * same with and without. None allocates or opens anything, and none waits, but for assign_range and
+ * usage, which give a thread that is changing the ledger up to half a second to get on. All but
+ * boxledger_check may be called from a signal handler. Manual: boxledger.h(3).
  */
 #ifndef BOXLEDGER_H
 #define BOXLEDGER_H

@@ -320,7 +320,7 @@ static void foreign_close(int fd, const struct shim_release *release)
     struct sandbox_scope scope = sandbox_scope(&shim.sandbox, &shim_thread.sandbox);
     uint32_t owner = ledger_owner_outermost(&shim.ledger, release->flight.owner);
     const uint16_t weak = LEDGER_SCOPED | LEDGER_TIED | LEDGER_SHARED;
-    if (!scope.is_explicit || (release->flight.flags & weak) ||
+    if (FAULT(foreign_unsaid) || !scope.is_explicit || (release->flight.flags & weak) ||
         ledger_owner_outermost(&shim.ledger, scope.owner) == owner ||
         !ledger_owner_lives(&shim.ledger, owner)) {
         return;

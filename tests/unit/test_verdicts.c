@@ -535,6 +535,35 @@ static void memory_whose_slot_may_return_is_held(void **state)
     }
 }
 
+/* Taken in the tick of the clock in which the first slot went: the ledger knows which came first.
+ */
+static void within_one_tick_the_order_of_events_decides(void **state)
+{
+    (void)state;
+    for (unsigned anew = 0; anew < 2; anew++) {
+        struct scene scene;
+        struct ledger_mapping *mapping;
+        struct ledger_stack *stack;
+        uint64_t then_ns;
+        uint32_t vm;
+
+        scene_begin(&scene);
+        then_ns = scene.now_ns - 9 * SETTLE_NS;
+        vm = writer_owner(&scene.writer, LEDGER_OWNER_KVM, LEDGER_LIVE);
+        for (unsigned i = 0; i < 2; i++) {
+            mapping = scene_mapping(&scene, 0, vm, 0);
+            mapping->since_ns = then_ns;
+            mapping->unbound_stack = scene.other_stack;
+            mapping->flight = (uint32_t)(then_ns >> LEDGER_UNBOUND_SHIFT);
+        }
+        stack = writer_record(&scene.writer, LEDGER_STACKS, scene.stack);
+        stack->flags |= anew ? LEDGER_STACK_ANEW : 0;
+        scene_report(&scene, AT_EXIT);
+        assert_leaked(&scene, anew ? 2 : 0, anew ? 1 : 0);
+        scene_end(&scene);
+    }
+}
+
 static void a_vms_end_within_a_longer_sandbox_is_no_unbinding(void **state)
 {
     struct scene scene;
@@ -683,6 +712,7 @@ int main(void)
         cmocka_unit_test(memory_taken_while_answering_needs_a_second_sandbox),
         cmocka_unit_test(what_a_living_sandbox_unbound_for_good_was_left_behind),
         cmocka_unit_test(memory_whose_slot_may_return_is_held),
+        cmocka_unit_test(within_one_tick_the_order_of_events_decides),
         cmocka_unit_test(a_vms_end_within_a_longer_sandbox_is_no_unbinding),
         cmocka_unit_test(a_child_that_is_gone_unreaped_has_ended),
         cmocka_unit_test(pidfds_of_children_gone_unreaped_count_after_eight_more),
