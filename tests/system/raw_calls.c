@@ -5,7 +5,8 @@
  * Without an argument, children that end by it. "filter": installs one by it that kills whoever
  * makes a call of the shim's, then maps and copies until any ledger must grow. "child_filter": the
  * same in a forked child, whose filter came from its parent. "unshared": one memfd is held; the
- * main thread has a table of descriptors of its own; then exits, or execs what follows.
+ * main thread has a table of descriptors of its own; then exits, or execs what follows. "version":
+ * asks landlock for its version, which is the number of an open descriptor and no new one.
  */
 #include <errno.h>
 #include <linux/filter.h>
@@ -101,6 +102,12 @@ int main(int argc, char **argv)
         if (system_argc > 1)
             execv(system_argv[1], system_argv + 1);
         return 0;
+    } else if (strcmp(what, "version") == 0) {
+        long version = syscall(SYS_landlock_create_ruleset, NULL, 0, 1);
+        if (version < 3)
+            system_skip("no landlock here whose version could be a descriptor");
+        check(dup2(0, (int)version) == version, "dup2: %s", strerror(errno));
+        return syscall(SYS_landlock_create_ruleset, NULL, 0, 1) == version ? 0 : 1;
     }
     children_end();
     return system_end();

@@ -743,7 +743,6 @@ static void op_special(struct worker *w)
         break;
     }
     case 27:
-        (void)syscall(SYS_landlock_create_ruleset, NULL, 0, 1); /* a version, no descriptor */
         fd = (int)syscall(SYS_landlock_create_ruleset, &(uint64_t){1}, 8, 0);
         break;
     }
