@@ -103,6 +103,7 @@ enum ledger_fd_kind {
     LEDGER_FD_KVM_DEVICE,
     LEDGER_FD_LANDLOCK,
     LEDGER_FD_DUP, /* a duplicate of a descriptor that the ledger did not know */
+    LEDGER_FD_RECLAIMED, /* a policy closed what was there, and keeps the number for a while */
     LEDGER_FD_KINDS
 };
 
@@ -117,6 +118,9 @@ enum ledger_fd_kind {
 #define LEDGER_SPLIT 0x80u        /* a part of what its call had mapped */
 #define LEDGER_STACK_MAP 0x100u   /* MAP_GROWSDOWN: its range moves without a call */
 #define LEDGER_UNSURE_PROT 0x200u /* an mprotect of it failed, perhaps half-way */
+/* Only mappings, in the place of close-on-exec: released as far as the program goes, and kept by a
+ * policy: a reclaimed range, or one whose munmap the kernel refused. */
+#define LEDGER_KEPT 0x04u
 /* Only mappings: how many memory slots map it now. At the most it stays there for good. */
 #define LEDGER_BINDINGS 0x3c00u
 #define LEDGER_BINDING 0x0400u /* one of them */
@@ -284,6 +288,15 @@ enum ledger_event_kind {
     LEDGER_EVENT_FOREIGN_CLOSE,     /* one owner's scope closed another's; `owner`, `other_owner` */
     LEDGER_EVENT_INHERITABLE,       /* without close-on-exec when a sandbox's child was made */
     LEDGER_EVENT_NEARLY_FULL,       /* 80% of the descriptors (error EMFILE) or VMAs (ENOMEM) */
+    /* What a policy did; `owner`: for whom, the last time. */
+    LEDGER_EVENT_RECLAIMED_FD,      /* closed; `stack` had taken it */
+    LEDGER_EVENT_RECLAIMED_MAPPING, /* unmapped, `bytes`; `stack` had mapped it */
+    LEDGER_EVENT_LATE_CLOSE, /* of a reclaimed number: swallowed; `other_stack` had taken it */
+    LEDGER_EVENT_LATE_UNMAP, /* of a reclaimed range */
+    LEDGER_EVENT_RESCUED,    /* a refused munmap that was answered with 0; `stack` called it */
+    LEDGER_EVENT_LIMITED_FD, /* refused with EMFILE (error) */
+    LEDGER_EVENT_LIMITED_MAPPING, /* refused with ENOMEM */
+    LEDGER_EVENT_ADVICE_REFUSED,  /* madvise with ENOMEM, for want of VMAs */
 };
 
 struct ledger_event {
@@ -380,7 +393,13 @@ struct ledger_header {
     uint64_t unbinds;       /* slots deleted while their sandbox lived on */
     uint32_t epoch;         /* ended owners, marks and unbinds; see struct ledger_growth */
     uint32_t owners_live;
-    uint64_t reserved[11];
+    /* What policies did, ever; `rescue_waiting` and `quarantined`: now. */
+    uint64_t reclaimed_fds, reclaimed_mappings, reclaimed_bytes;
+    uint64_t late_releases;
+    uint64_t rescued, rescue_waiting_ranges, rescue_waiting_bytes;
+    uint64_t limited;
+    uint64_t quarantined_fds, quarantined_bytes;
+    uint64_t policies; /* enum policy: which are on */
     /* File chunk + 1 that holds a table's n-th chunk beyond the base; 0: none. Descriptors may
      * leave holes. */
     uint16_t directory[LEDGER_TABLES][LEDGER_TABLE_CHUNKS];

@@ -37,6 +37,7 @@ static const char *const ledger_fd_kind_names[LEDGER_FD_KINDS] = {
     [LEDGER_FD_KVM_DEVICE] = "kvm-device",
     [LEDGER_FD_LANDLOCK] = "landlock ruleset",
     [LEDGER_FD_DUP] = "duplicate",
+    [LEDGER_FD_RECLAIMED] = "reclaimed number",
 };
 
 #endif

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "real.h"
+#include "police.h"
 #include "shim.h"
 
 #define OLD_STACK_LOW (UINT64_C(1) << 30) /* of an unlimited main stack, as far as we compare */
@@ -405,7 +406,7 @@ static void begin(int argc, char **argv)
     }
     shim_remember_stderr();
     __atomic_store_n(&header->process_state, LEDGER_PROCESS_RUNNING, __ATOMIC_RELEASE);
-    *shim.attached = 1;
+    *shim.attached = SHIM_ATTACHED | police_begin();
 #ifdef BOXLEDGER_FAULTS
     if (FAULT(holds_descriptor)) {
         raw_syscall4(SYS_openat, AT_FDCWD, "/dev/null", O_RDONLY, 0);

@@ -54,6 +54,9 @@ struct shim {
 
 _Static_assert(offsetof(struct shim, vm_children) == 8, "wrap_vfork.S counts there");
 
+/* In the word that `attached` points to; beside it, which policies are on (policy/policy.h). */
+#define SHIM_ATTACHED 1u
+
 /* process-global because it describes the process: there is one shim in it */
 extern struct shim shim;
 

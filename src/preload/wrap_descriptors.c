@@ -14,6 +14,7 @@
 #include <sys/timerfd.h>
 
 #include "calls.h"
+#include "police.h"
 #include "wrap.h"
 
 #define OPEN_CLOEXEC ((flags & O_CLOEXEC) != 0)
@@ -271,6 +272,9 @@ static int copied_over(const struct unwind_start *here, int from, int to, int re
 
 int shim_dup3(const struct unwind_start *here, bool raw, int from, int to, int flags)
 {
+    if (shim_polices(POLICY_RECLAIM)) {
+        police_fds_replaced(here, (unsigned)to, (unsigned)to);
+    }
     struct shim_release release = shim_fd_releasing(here, to);
     int result =
         PERFORM(raw, int, dup3, (from, to, flags), raw_syscall3(SYS_dup3, from, to, flags));
@@ -296,6 +300,9 @@ int shim_dup2(const struct unwind_start *here, bool raw, int from, int to)
 {
     if (from == to) { /* nothing is closed, nothing is taken */
         return PERFORM(raw, int, dup2, (from, to), kernel_dup2(from, to));
+    }
+    if (shim_polices(POLICY_RECLAIM)) {
+        police_fds_replaced(here, (unsigned)to, (unsigned)to);
     }
     struct shim_release release = shim_fd_releasing(here, to);
     int result = PERFORM(raw, int, dup2, (from, to), kernel_dup2(from, to));
@@ -350,6 +357,9 @@ static int pipe_partner(int fd)
  * thread's. A cancellation point: the thread may end inside. */
 int shim_close(const struct unwind_start *here, bool raw, int fd)
 {
+    if (shim_polices(POLICY_RECLAIM) && police_late_close(here, fd)) {
+        return 0;
+    }
     int other = -1; /* the close that follows a fork may leave a pipe to the child */
     if (unlikely(shim_thread.sandbox.last_child != 0) && shim_watching() && !FAULT(pipe_untied)) {
         other = pipe_partner(fd);
@@ -390,6 +400,9 @@ int shim_close_range(const struct unwind_start *here, bool raw, unsigned first, 
     bool watching = shim_watching();
     bool closes = !(flags & (CLOSE_RANGE_CLOEXEC | CLOSE_RANGE_UNSHARE)) && first <= last;
     struct ledger_actor *actor = shim_actor();
+    if (shim_polices(POLICY_RECLAIM) && closes) {
+        police_fds_replaced(here, first, last);
+    }
     if (watching && closes) {
         ledger_fd_fly_range(&shim.ledger, actor, first, last, shim_stack(here));
     }
@@ -417,6 +430,9 @@ EXPORT void closefrom(int first)
 {
     bool watching = shim_watching();
     unsigned from = first < 0 ? 0 : (unsigned)first;
+    if (shim_polices(POLICY_RECLAIM)) {
+        police_fds_replaced(HERE, from, UINT32_MAX);
+    }
     if (watching) {
         ledger_fd_fly_range(&shim.ledger, shim_actor(), from, UINT32_MAX, shim_stack(HERE));
     }

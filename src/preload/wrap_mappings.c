@@ -10,6 +10,8 @@
 #include <sys/shm.h>
 
 #include "calls.h"
+#include "police.h"
+#include "policy/rescue.h"
 #include "wrap.h"
 
 #ifndef MAP_FIXED_NOREPLACE
@@ -194,9 +196,26 @@ static uint32_t owner_of_map(int fd)
     return of_vm ? __atomic_load_n(&record->owner, __ATOMIC_RELAXED) : 0;
 }
 
+void plain_mapped(const struct unwind_start *here, const struct policy_map *map, void *result,
+                  bool fixed)
+{
+    uint32_t stack = shim_stack(here);
+    bool file = !(map->flags & MAP_ANONYMOUS);
+    if (file && shim_watching()) {
+        shim_fd_named(here, map->fd);
+    }
+    mapped((uintptr_t)result, page_end((uintptr_t)result, map->length),
+           (struct mapping){.stack = stack,
+                            .owner = file ? owner_of_map(map->fd) : 0,
+                            .detail = file ? (uint32_t)map->fd + 1 : 0,
+                            .flags = flags_of_map(map->flags),
+                            .prot = prot_bits(map->prot),
+                            .fixed = fixed});
+}
+
 /* mmap.2 */
-void *shim_mmap(const struct unwind_start *here, bool raw, void *address, size_t length, int prot,
-                int flags, int fd, int64_t offset)
+void *plain_mmap(const struct unwind_start *here, bool raw, void *address, size_t length, int prot,
+                 int flags, int fd, int64_t offset)
 {
     bool watching = shim_watching_memory();
     bool over = watching && (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) == MAP_FIXED &&
@@ -212,18 +231,10 @@ void *shim_mmap(const struct unwind_start *here, bool raw, void *address, size_t
         return result;
     }
     if (likely(result != MAP_FAILED)) {
-        uint32_t stack = shim_stack(here);
-        bool file = !(flags & MAP_ANONYMOUS);
-        if (file && shim_watching()) {
-            shim_fd_named(here, fd);
-        }
-        mapped((uintptr_t)result, page_end((uintptr_t)result, length),
-               (struct mapping){.stack = stack,
-                                .owner = file ? owner_of_map(fd) : 0,
-                                .detail = file ? (uint32_t)fd + 1 : 0,
-                                .flags = flags_of_map(flags),
-                                .prot = prot_bits(prot),
-                                .fixed = over});
+        plain_mapped(
+            here,
+            &(struct policy_map){.length = length, .prot = prot, .flags = flags, .fd = fd},
+            result, over);
         return result;
     }
     if (over) {
@@ -233,6 +244,16 @@ void *shim_mmap(const struct unwind_start *here, bool raw, void *address, size_t
         note(LEDGER_EVENT_MAP_REFUSED, shim_stack(here), 0, length);
     }
     return result;
+}
+
+void *shim_mmap(const struct unwind_start *here, bool raw, void *address, size_t length, int prot,
+                int flags, int fd, int64_t offset)
+{
+    if (shim_polices(POLICY_ALL) && length != 0) {
+        struct policy_map map = {address, length, prot, flags, fd, offset};
+        return police_mmap(here, raw, &map);
+    }
+    return plain_mmap(here, raw, address, length, prot, flags, fd, offset);
 }
 
 EXPORT void *mmap(void *address, size_t length, int prot, int flags, int fd, off_t offset)
@@ -245,9 +266,20 @@ EXPORT void *mmap64(void *address, size_t length, int prot, int flags, int fd, o
     return shim_mmap(HERE, false, address, length, prot, flags, fd, offset);
 }
 
+/* What the kernel refused to unmap: the policy has it now, and for the program it is gone. */
+static APART bool rescued(const struct unwind_start *here, const struct flight *flight)
+{
+    if (!shim_polices(POLICY_RESCUE)) {
+        return false;
+    }
+    struct policy_event event = police_event(here);
+    finish(flight, LEDGER_MAP_ROLLBACK);
+    return rescue_unmap(&event, flight->start, flight->end, flight->stack);
+}
+
 /* munmap.2: "Linux may ... ENOMEM ... when unmapping a region in the middle of an existing
  * mapping": then nothing was unmapped. */
-int shim_munmap(const struct unwind_start *here, bool raw, void *address, size_t length)
+int plain_munmap(const struct unwind_start *here, bool raw, void *address, size_t length)
 {
     bool watching = shim_watching_memory() && ((uintptr_t)address & ~shim.page_mask) == 0 &&
                     length != 0 && (uintptr_t)address + length > (uintptr_t)address;
@@ -258,6 +290,9 @@ int shim_munmap(const struct unwind_start *here, bool raw, void *address, size_t
     int result =
         PERFORM(raw, int, munmap, (address, length), raw_syscall2(SYS_munmap, address, length));
     if (likely(watching)) {
+        if (unlikely(result != 0) && errno == ENOMEM && rescued(here, &flight)) {
+            return 0;
+        }
         bool gone = likely(result == 0) || FAULT(unmap_not_put_back);
         finish(&flight, gone ? LEDGER_MAP_COMMIT : LEDGER_MAP_ROLLBACK);
         if (unlikely(result != 0)) {
@@ -265,6 +300,14 @@ int shim_munmap(const struct unwind_start *here, bool raw, void *address, size_t
         }
     }
     return result;
+}
+
+int shim_munmap(const struct unwind_start *here, bool raw, void *address, size_t length)
+{
+    if (shim_polices(POLICY_RECLAIM | POLICY_RESCUE | POLICY_PLACEMENT) && length != 0) {
+        return police_munmap(here, raw, address, length);
+    }
+    return plain_munmap(here, raw, address, length);
 }
 
 EXPORT int munmap(void *address, size_t length)
