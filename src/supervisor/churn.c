@@ -18,6 +18,7 @@
 #include "supervisor/options.h"
 #include "supervisor/owned.h"
 #include "supervisor/policy.h"
+#include "supervisor/privileges.h"
 #include "supervisor/process.h"
 #include "supervisor/say.h"
 #include "supervisor/status.h"
@@ -210,7 +211,9 @@ static int open_shared(struct churn *churn, struct error *error)
     if (options->kind != OPTIONS_VMS &&
         (children_begin(error) != 0 || policy_make(&churn->policy, &options->profile, error) != 0))
         return -1;
-    return options->kind != OPTIONS_PROCESSES ? vm_churn_open(&churn->vms, &vms, error) : 0;
+    if (options->kind != OPTIONS_PROCESSES && vm_churn_open(&churn->vms, &vms, error) != 0)
+        return -1;
+    return privileges_reduce(error);
 }
 
 static int close_shared(struct churn *churn, struct error *error)

@@ -16,6 +16,7 @@
 
 #include "supervisor/defects.h"
 #include "supervisor/policy.h"
+#include "supervisor/privileges.h"
 #include "supervisor/status.h"
 
 static void write_all(int fd, const void *bytes, size_t count)
@@ -106,7 +107,7 @@ _Noreturn void inside_run(const struct inside *inside)
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != inside->supervisor)
         fail(inside, INSIDE_PRIVILEGES, NULL);
     if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0 ||
-        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || !privileges_drop())
         fail(inside, INSIDE_PRIVILEGES, NULL);
     if (!set_stdio(inside))
         fail(inside, INSIDE_STDIO, NULL);

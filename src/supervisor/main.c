@@ -2,6 +2,7 @@
  * main.c: the command `boxsup`: picks the subcommand. It does nothing else.
  */
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -60,6 +61,11 @@ static const struct {
     {"--version", version_command},
 };
 
+static bool is_open(int fd)
+{
+    return fcntl(fd, F_GETFD) >= 0;
+}
+
 /* Where a standard descriptor is closed, something of ours would get its number, and the sandbox
  * would have it. */
 static void occupy_standard_descriptors(void)
@@ -67,7 +73,8 @@ static void occupy_standard_descriptors(void)
     int fd;
 
     do
-        fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+        /* For what nobody does with that number, so that who reads or writes learns of it. */
+        fd = open("/dev/null", (is_open(STDIN_FILENO) ? O_RDONLY : O_WRONLY) | O_CLOEXEC);
     while (fd >= 0 && fd <= STDERR_FILENO);
     if (fd >= 0)
         (void)close(fd);

@@ -11,6 +11,7 @@
 #include "supervisor/error.h"
 #include "supervisor/options.h"
 #include "supervisor/policy.h"
+#include "supervisor/privileges.h"
 #include "supervisor/process.h"
 #include "supervisor/say.h"
 #include "supervisor/status.h"
@@ -75,7 +76,12 @@ int run_command(int argc, char **argv)
         say("%s", error.text);
         return STATUS_FAILED;
     }
-    status = run_one(&policy, &options);
+    if (privileges_reduce(&error) == 0) {
+        status = run_one(&policy, &options);
+    } else {
+        say("%s", error.text);
+        status = STATUS_FAILED;
+    }
     policy_clear(&policy);
     return status;
 }

@@ -20,6 +20,7 @@
 #include "supervisor/options.h"
 #include "supervisor/owned.h"
 #include "supervisor/policy.h"
+#include "supervisor/privileges.h"
 #include "supervisor/requests.h"
 #include "supervisor/say.h"
 #include "supervisor/status.h"
@@ -229,7 +230,7 @@ static int start(struct serve *serve, struct error *error)
         return error_set(error, errno, "cannot open /dev/null");
     if (children_begin(error) != 0 ||
         policy_make(&serve->policy, &serve->options->profile, error) != 0 ||
-        open_socket(serve, error) != 0)
+        open_socket(serve, error) != 0 || privileges_reduce(error) != 0)
         return -1;
     return start_workers(serve, error);
 }
