@@ -484,6 +484,19 @@ void text_write_suppressions(FILE *out, const struct write_options *options)
     }
 }
 
+void text_write_finding(FILE *out, const struct report *report,
+                        const struct report_finding *finding)
+{
+    if (finding->verdict == REPORT_DOUBLE_CLOSE)
+        put_double_close(out, finding);
+    else if (finding->verdict == REPORT_FOREIGN_CLOSE)
+        put_foreign_close(out, finding);
+    else if (finding->verdict == REPORT_INHERITABLE)
+        put_inheritable(out, finding);
+    else
+        put_held(out, report, finding);
+}
+
 void text_write_report(FILE *out, const struct report *report, const struct write_options *options,
                        bool alone)
 {
@@ -493,18 +506,8 @@ void text_write_report(FILE *out, const struct report *report, const struct writ
     put_incomplete(out, report);
     for (size_t i = 0; i < report->warning_count; i++)
         (void)fprintf(out, "==%" PRId64 "== warning: %s\n", report->pid, report->warnings[i].text);
-    for (size_t i = 0; i < report->findings.count; i++) {
-        const struct report_finding *finding = &report->findings.items[i];
-
-        if (finding->verdict == REPORT_DOUBLE_CLOSE)
-            put_double_close(out, finding);
-        else if (finding->verdict == REPORT_FOREIGN_CLOSE)
-            put_foreign_close(out, finding);
-        else if (finding->verdict == REPORT_INHERITABLE)
-            put_inheritable(out, finding);
-        else
-            put_held(out, report, finding);
-    }
+    for (size_t i = 0; i < report->findings.count; i++)
+        text_write_finding(out, report, &report->findings.items[i]);
     for (size_t i = 0; i < report->refused.count; i++)
         put_refused(out, report, &report->refused.items[i]);
     for (size_t i = 0; options->live && i < report->live.count; i++)

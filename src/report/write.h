@@ -30,6 +30,9 @@ void write_summary_add(struct write_summary *summary, const struct report *repor
  * about suppressions comes before that; of several processes it is said once, at the end. */
 void text_write_report(FILE *out, const struct report *report, const struct write_options *options,
                        bool alone);
+/* One of its findings, with an empty line before it. */
+void text_write_finding(FILE *out, const struct report *report,
+                        const struct report_finding *finding);
 /* The line of all processes together, where there was more than one. */
 void text_write_summary(FILE *out, const struct write_summary *summary);
 /* "Suppressions used", in the sanitizers' form, and each that matched nothing. */
