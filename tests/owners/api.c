@@ -240,6 +240,9 @@ static struct pooled *from_pool(void)
         hold_fd(NULL, site_api_pooled_fd, item->fd);
         item->start = map_pooled_range();
         hold_mapping(NULL, site_api_pooled_mapping, item->start, INSIDE);
+    } else if (item != NULL) {
+        still_there(&(struct held){.site = site_api_pooled_fd, .fd = item->fd});
+        still_there(&(struct held){.site = site_api_pooled_mapping, .start = item->start});
     }
     return item;
 }

@@ -290,6 +290,8 @@ static struct pooled *from_pool(struct pooled *items, enum site site)
             item->fd = make_pooled_ioeventfd();
             hold_fd(NULL, site, item->fd);
         }
+    } else if (item != NULL) {
+        still_there(&(struct held){.site = site, .fd = item->fd, .start = item->start});
     }
     return item;
 }

@@ -2,14 +2,19 @@
  * main.c: `supervise`, a small correct supervisor of each kind, for judging the ledger.
  *
  *     supervise --kind=kvm|seccomp|child|api --count=N --seed=S [--mutate=SITE] [--order=NAME]
- *               [--keep] [--pause=MS] [--truth=FILE]     MS: or until the input ends
+ *               [--keep] [--pace=MS] [--reclaimed] [--pause=MS] [--truth=FILE]
  *     supervise --kind=growth --scenario=NAME [--count=N] ...
  *     supervise --list-sites
  *
  * Each sandbox draws one of the legal orders of release. --mutate leaves out one release, always,
  * and nothing else. The truth file says what a report must then say. Without --mutate it is
- * correct, and fails if it finds that it is not. It never looks at a ledger; of boxledger it uses
- * the public API, which does nothing where there is no shim.
+ * correct, and fails if it finds that it is not. --pause waits at the end, for so long or until the
+ * input ends; --pace waits before each sandbox; with --reclaimed, what a mutant left may be gone at
+ * the end. It never looks at a ledger; of boxledger it uses the public API, which does nothing
+ * where there is no shim.
+ *
+ * Whatever it holds it knows again: a descriptor by its file, a mapping by what was written there.
+ * Each is looked at once more right before it is released.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -23,14 +28,25 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "boxledger.h"
 #include "supervise.h"
 
-enum { SKIPPED = 77, WINDOW_MAX = 6, THREADS_MAX = 4, EPOCH = 32, HELPER_KEEPS = 4, EARLY = 4 };
+enum {
+    SKIPPED = 77,
+    WINDOW_MAX = 6,
+    THREADS_MAX = 4,
+    EPOCH = 32,
+    HELPER_KEEPS = 4,
+    EARLY = 4,
+    KNOWN_MAX = 4096, /* things held at a time */
+};
 
 /* Threads and the C library map on their own: this many VMAs prove nothing. */
 enum { VMA_ALLOWANCE = 24 };
@@ -69,6 +85,19 @@ static struct {
     const char *owner_kinds;
     bool wrong;
 } truth = {.owner_kinds = ""};
+
+/* What is held, to know it again; under the lock. */
+struct known {
+    bool there;
+    int fd; /* -1: a mapping */
+    dev_t device;
+    ino_t file;
+    unsigned char *start;
+    size_t bytes;
+    uint64_t mark; /* the first page's; the next has the next */
+};
+static struct known known[KNOWN_MAX];
+static unsigned known_used; /* one past the last that is there */
 
 void give_up(const char *what)
 {
@@ -133,6 +162,108 @@ uint32_t draw_global(uint32_t below)
     return (uint32_t)(next_random(&state) >> 32) % below;
 }
 
+/* --- knowing again ---------------------------------------------------------------------------- */
+
+static struct known *find_known(int fd, const void *start)
+{
+    for (unsigned i = 0; i < known_used; i++) {
+        if (known[i].there && known[i].fd == fd && known[i].start == start) {
+            return &known[i];
+        }
+    }
+    return NULL;
+}
+
+static bool is_known_as(const struct held *thing, int *fd, void **start)
+{
+    enum resource resource = sites[thing->site].resource;
+    *fd = resource == MAPPING ? -1 : thing->fd;
+    *start = resource == MAPPING ? thing->start : NULL;
+    return resource != PROCESS;
+}
+
+/* What a vCPU shares with the kernel is not ours to write. */
+static bool may_be_written(enum site site)
+{
+    return site != site_kvm_run_map;
+}
+
+static void get_to_know(const struct held *thing)
+{
+    static uint64_t marks;
+    struct known one = {.there = true};
+    struct stat status;
+    void *start;
+    if (!is_known_as(thing, &one.fd, &start)) {
+        return;
+    }
+    one.start = start;
+    if (one.fd >= 0 && fstat(one.fd, &status) == 0) {
+        one.device = status.st_dev;
+        one.file = status.st_ino;
+    }
+    pthread_mutex_lock(&lock);
+    if (one.start != NULL && may_be_written(thing->site)) {
+        one.bytes = thing->bytes;
+        one.mark = (marks += thing->bytes / PAGE) + run.seed;
+        for (size_t at = 0; at < one.bytes; at += PAGE) {
+            *(uint64_t *)(void *)(one.start + at) = one.mark + at / PAGE;
+        }
+    }
+    unsigned place = 0;
+    struct known *before = find_known(one.fd, one.start); /* that a mutant kept */
+    while (before == NULL && place < KNOWN_MAX && known[place].there) {
+        place++;
+    }
+    if (before != NULL || place < KNOWN_MAX) {
+        *(before ? before : &known[place]) = one;
+        known_used = before == NULL && place >= known_used ? place + 1 : known_used;
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+void still_there(const struct held *thing)
+{
+    int fd;
+    void *start;
+    struct stat status;
+    if (!is_known_as(thing, &fd, &start)) {
+        return;
+    }
+    pthread_mutex_lock(&lock);
+    const struct known *one = find_known(fd, start);
+    if (one != NULL && fd >= 0 &&
+        (fstat(fd, &status) != 0 || status.st_dev != one->device || status.st_ino != one->file)) {
+        wrong(sites[thing->site].name, (unsigned long)fd, one->file);
+    }
+    /* By a system call of its own: what is not there any more is no reason to crash. */
+    for (size_t at = 0; one != NULL && fd < 0 && at < one->bytes; at += PAGE) {
+        uint64_t mark = 0;
+        struct iovec here = {&mark, sizeof mark}, there = {one->start + at, sizeof mark};
+        if (process_vm_readv(getpid(), &here, 1, &there, 1, 0) != sizeof mark ||
+            mark != one->mark + at / PAGE) {
+            wrong(sites[thing->site].name, mark, one->mark + at / PAGE);
+            break;
+        }
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+static void forget(const struct held *thing)
+{
+    int fd;
+    void *start;
+    if (!is_known_as(thing, &fd, &start)) {
+        return;
+    }
+    pthread_mutex_lock(&lock);
+    struct known *one = find_known(fd, start);
+    if (one != NULL) {
+        one->there = false;
+    }
+    pthread_mutex_unlock(&lock);
+}
+
 /* --- holding and releasing -------------------------------------------------------------------- */
 
 static bool is_mapping(enum site site)
@@ -153,6 +284,7 @@ static void count_held(enum site site, long change)
 struct held *hold(struct sandbox *sandbox, struct held thing)
 {
     count_held(thing.site, 1);
+    get_to_know(&thing);
     if (sandbox == NULL) {
         return NULL;
     }
@@ -242,8 +374,11 @@ bool release(struct sandbox *sandbox, const struct held *thing)
     struct sandbox nobody = {.random = run.seed + (uint64_t)thing->fd};
     uint32_t way = draw(sandbox ? sandbox : &nobody, WAYS);
     if (mutant_skips(sandbox, thing->site, thing->bytes - thing->unbound)) {
+        forget(thing);
         return false;
     }
+    still_there(thing);
+    forget(thing);
     int result = 0;
     switch (sites[thing->site].resource) {
     case FD:
@@ -541,6 +676,15 @@ static bool advance(const struct supervisor *kind, struct sandbox *sandbox)
     return sandbox->held_count != 0;
 }
 
+/* Unseen: it ends no scope. */
+static void keep_pace(void)
+{
+    struct timespec pace = {run.pace_ms / 1000, run.pace_ms % 1000 * 1000000};
+    if (run.pace_ms != 0) {
+        inline_syscall(SYS_nanosleep, (long)&pace, 0, 0);
+    }
+}
+
 struct share {
     pthread_t thread;
     const struct supervisor *kind;
@@ -566,6 +710,7 @@ static void *run_share(void *argument)
             memset(sandbox, 0, sizeof *sandbox);
             sandbox->number = next;
             sandbox->random = run.seed * UINT64_C(0x100000001b3) + next;
+            keep_pace();
             sandbox->own = calloc(1, share->kind->own_size);
             share->kind->begin(sandbox);
             next += share->step;
@@ -644,7 +789,8 @@ static void check_books(unsigned long open_before, unsigned long mapped_before)
         wrong("mappings by its own books", (unsigned long)truth.held_mappings, mappings);
     }
     unsigned long open_now = count_open();
-    if (open_now != open_before + fds) {
+    unsigned long least = open_before + (run.reclaimed ? truth.kept_fds : fds);
+    if (open_now > open_before + fds || open_now < least) {
         wrong("descriptors by the kernel's", open_now, open_before + fds);
     }
     unsigned long mapped_now = count_mapped();
@@ -712,7 +858,8 @@ int main(int argc, char **argv)
         {"order", required_argument, NULL, 'o'}, {"truth", required_argument, NULL, 't'},
         {"pause", required_argument, NULL, 'p'}, {"scenario", required_argument, NULL, 'c'},
         {"keep", no_argument, NULL, 'e'},        {"list-sites", no_argument, NULL, 'l'},
-        {"child", required_argument, NULL, 'x'}, {NULL, 0, NULL, 0},
+        {"child", required_argument, NULL, 'x'}, {"pace", required_argument, NULL, 'w'},
+        {"reclaimed", no_argument, NULL, 'r'},   {NULL, 0, NULL, 0},
     };
     const char *truth_path = NULL, *scenario = NULL;
     long pause_ms = -1;
@@ -754,6 +901,12 @@ int main(int argc, char **argv)
             break;
         case 'e':
             run.keeps = true;
+            break;
+        case 'w':
+            run.pace_ms = strtol(optarg, NULL, 10);
+            break;
+        case 'r':
+            run.reclaimed = true;
             break;
         case 'l':
             list_sites();

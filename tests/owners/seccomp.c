@@ -297,6 +297,7 @@ static void take_answer(struct box *box)
             lazily[entry] = filled(make_cached_answer_lazily());
             hold_fd(NULL, site_seccomp_cached_lazily, lazily[entry]);
         }
+        still_there(&(struct held){.site = site_seccomp_cached_lazily, .fd = lazily[entry]});
         if (last_user[entry] != sandbox->number + 1) {
             lazily_used[entry]++;
             last_user[entry] = sandbox->number + 1;

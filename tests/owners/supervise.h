@@ -79,6 +79,8 @@ struct run {
     enum site mutated;
     const char *order; /* NULL: drawn */
     bool keeps;        /* exits with its caches and pools as they are */
+    bool reclaimed;    /* what the mutant left may be gone */
+    long pace_ms;      /* between one sandbox's begin and the next */
 };
 extern struct run run;
 
@@ -98,6 +100,8 @@ bool release(struct sandbox *sandbox, const struct held *thing);
 bool mutant_skips(struct sandbox *sandbox, enum site site, size_t bytes);
 void release_fd(struct sandbox *sandbox, enum site site, int fd);
 void release_mapping(struct sandbox *sandbox, enum site site, void *start, size_t bytes);
+/* It must be as it was left: what lies in a pool, at its next use. */
+void still_there(const struct held *thing);
 void kept(unsigned fds, unsigned mappings); /* what stays at the exit on purpose */
 
 /* What the truth says of owners. A count may be -1: one that was counted and does not. */
