@@ -41,7 +41,7 @@ while IFS='|' read -r name tests breaks; do
         fi
         got=0
         BOXLEDGER_FAULT=$name BOXLEDGER_TEST_SECONDS=20 \
-            timeout -k 5 60 bash "$here/$test.sh" </dev/null >"$work/out" 2>&1 || got=$?
+            timeout -k 5 100 bash "$here/$test.sh" </dev/null >"$work/out" 2>&1 || got=$?
         count=$((count + 1))
         case $got in
         0) echo "$name: $test does not notice ($breaks )" && bad="$bad $name:$test" ;;
