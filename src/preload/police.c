@@ -22,10 +22,10 @@ uint32_t police_begin(void)
 {
     const struct options *options = &shim.options;
     uint32_t policies = 0;
-    if (options->reclaim) {
+    if (options->reclaim && !FAULT(reclaim_idle)) {
         policies |= POLICY_RECLAIM;
     }
-    if (options->rescue) {
+    if (options->rescue && !FAULT(rescue_idle)) {
         policies |= POLICY_RESCUE;
     }
     if (options->placement) {

@@ -295,7 +295,7 @@ int plain_munmap(const struct unwind_start *here, bool raw, void *address, size_
         }
         bool gone = likely(result == 0) || FAULT(unmap_not_put_back);
         finish(&flight, gone ? LEDGER_MAP_COMMIT : LEDGER_MAP_ROLLBACK);
-        if (unlikely(result != 0)) {
+        if (unlikely(result != 0) && !FAULT(refusal_unsaid)) {
             note(LEDGER_EVENT_UNMAP_REFUSED, flight.stack, (uintptr_t)address, length);
         }
     }
