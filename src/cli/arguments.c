@@ -69,8 +69,15 @@ static bool read_argument(struct arguments *arguments, const char *subcommand, u
         cli_say("--%.*s is not an option of boxledger %s", (int)key.length, key.text, subcommand);
         return false;
     }
-    return options_set(&arguments->options, key, value, OPTIONS_SHIM | OPTIONS_COMMAND, complain,
-                       &context);
+    if (!options_set(&arguments->options, key, value, OPTIONS_SHIM | OPTIONS_COMMAND, complain,
+                     &context))
+        return false;
+    if (index == OPTIONS_KEY_report) {
+        arguments->reports =
+            base_grow(arguments->reports, arguments->report_count, sizeof *arguments->reports);
+        arguments->reports[arguments->report_count++] = value.text;
+    }
+    return true;
 }
 
 bool arguments_read(struct arguments *arguments, const char *subcommand, uint64_t only, int argc,
@@ -112,6 +119,7 @@ bool arguments_read(struct arguments *arguments, const char *subcommand, uint64_
 void arguments_free(struct arguments *arguments)
 {
     arena_free(&arguments->arena);
+    free(arguments->reports);
 }
 
 char *arguments_text(struct arguments *arguments, struct options_text text)

@@ -7,6 +7,8 @@
 #ifndef BOXLEDGER_CLI_CLI_H
 #define BOXLEDGER_CLI_CLI_H
 
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 
 #include "options.h"
@@ -23,6 +25,12 @@ enum cli_status {
     CLI_SIGNAL_BASE = 128,
 };
 
+/* The keys that are the gate's alone. */
+#define CLI_GATE_KEYS                                                                              \
+    (UINT64_C(1) << OPTIONS_KEY_baseline | UINT64_C(1) << OPTIONS_KEY_update_baseline |            \
+     UINT64_C(1) << OPTIONS_KEY_max_leaked | UINT64_C(1) << OPTIONS_KEY_repeat |                   \
+     UINT64_C(1) << OPTIONS_KEY_found_in | UINT64_C(1) << OPTIONS_KEY_min_sandboxes)
+
 /* What libdw may want of a stack, generously. */
 #define CLI_STACK_SIZE (UINT64_C(8) << 20)
 
@@ -37,6 +45,8 @@ struct arguments {
     char **operands; /* what follows the options: COMMAND..., LEDGER... */
     int operand_count;
     bool help, version;
+    const char **reports; /* every --report of the command line, in its order */
+    size_t report_count;
 };
 /* Reads BOXLEDGER_OPTIONS, then the command line. `only` lists the keys (bits) that this
  * subcommand takes; others are errors on the command line and ignored in the environment.
@@ -96,6 +106,8 @@ struct output {
     } * reports;
     size_t count;
 };
+/* Reads what says which findings count: suppressions, rules, times. False after one line. */
+bool output_prepare(struct output *output, struct arguments *arguments);
 /* Checks everything that can be wrong with the output before anything is started. */
 bool output_begin(struct output *output, struct arguments *arguments, FILE *standard);
 /* Adds one ledger's report; takes the reader and the view (which may be NULL). */
@@ -169,9 +181,49 @@ void warn_about_limits(struct watched *watched);
 /* Waits for it. */
 void warn_finish(struct watched *watched);
 
+/* --- run.c --- */
+
+#define RUN_SIGNALS 8 /* that the command handles */
+
+/* A program, run once or more. */
+struct run {
+    struct arguments *arguments;
+    struct output *output;
+    /* what came of the last run */
+    int wait_status;
+    size_t reports;         /* of its processes: the last ones of the output */
+    bool complete;          /* all of them could be had, and their ledgers saved */
+    struct failure failure; /* why there are none; it has been said */
+    /* while it runs */
+    struct target target;
+    struct watch watch;
+    struct watched *root;
+    char *shim;
+    char *options;   /* BOXLEDGER_OPTIONS of the program */
+    char *preload;   /* LD_PRELOAD of the program */
+    char *save_path; /* NULL: its ledger is not saved */
+    int save_fd;
+    char *directory; /* of followed processes' ledgers; NULL */
+    /* what the program is to find as it was */
+    struct sigaction actions_before[RUN_SIGNALS];
+    sigset_t mask_before;
+    struct rlimit stack_before;
+};
+/* Handles signals from now on, to the end of the command. */
+void run_begin(struct run *run, struct arguments *arguments, struct output *output);
+/* Runs the operands under the shim to their end and adds the reports to the output; the ledger is
+ * saved as `ledger`, unless NULL. Returns 0, with `wait_status` and `reports` set, or the status of
+ * enum cli_status with which a command ends that has no report. */
+int run_once(struct run *run, const char *ledger);
+/* Whether the last run went on, by exec, where it could not be watched; it has been said then. */
+bool run_went_on(struct run *run, const struct output *output);
+/* The first signal since run_begin that asked the command to end, passed on or not; 0: none. */
+int run_interrupted(void);
+
 /* --- the subcommands --- */
 
 int run_main(int argc, char **argv);
+int gate_main(int argc, char **argv);
 int report_main(int argc, char **argv);
 
 #endif

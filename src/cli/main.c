@@ -14,12 +14,16 @@
 
 static const char usage[] =
     "usage: boxledger run [--OPTION...] [--] COMMAND [ARGUMENT...]\n"
+    "       boxledger gate [--OPTION...] [--] COMMAND [ARGUMENT...]\n"
     "       boxledger report [--OPTION...] LEDGER...\n"
     "       boxledger --help | --version\n"
     "\n"
     "boxledger run starts COMMAND under the ledger of its mappings and descriptors and reports,\n"
-    "when it ends, what is wrong. boxledger report does so for a ledger that was saved, or that a\n"
-    "running process writes. `boxledger run --help` lists the options; boxledger(1) explains "
+    "when it ends, what is wrong. boxledger gate does so for a CI job: it fails if there is "
+    "anything\n"
+    "that a baseline does not know of. boxledger report does so for a ledger that was saved, or "
+    "that\n"
+    "a running process writes. `boxledger run --help` lists the options; boxledger(1) explains "
     "them.\n";
 
 void cli_say(const char *format, ...)
@@ -97,12 +101,14 @@ int main(int argc, char **argv)
 
     occupy_standard_descriptors();
     if (!subcommand) {
-        cli_say("what is to be done? boxledger run COMMAND..., boxledger report LEDGER..., "
-                "boxledger --help");
+        cli_say("what is to be done? boxledger run COMMAND..., boxledger gate COMMAND..., "
+                "boxledger report LEDGER..., boxledger --help");
         return CLI_USAGE;
     }
     if (strcmp(subcommand, "run") == 0)
         return run_with_stack(run_main, argc - 1, argv + 1);
+    if (strcmp(subcommand, "gate") == 0)
+        return run_with_stack(gate_main, argc - 1, argv + 1);
     if (strcmp(subcommand, "report") == 0)
         return run_with_stack(report_main, argc - 1, argv + 1);
     if (strcmp(subcommand, "--help") == 0 || strcmp(subcommand, "-h") == 0 ||
@@ -114,6 +120,6 @@ int main(int argc, char **argv)
         (void)puts("boxledger " PACKAGE_VERSION);
         return 0;
     }
-    cli_say("%s is not a subcommand: run, report, --help or --version", subcommand);
+    cli_say("%s is not a subcommand: run, gate, report, --help or --version", subcommand);
     return CLI_USAGE;
 }

@@ -24,21 +24,12 @@ static bool open_file(struct output *output)
     return true;
 }
 
-bool output_begin(struct output *output, struct arguments *arguments, FILE *standard)
+bool output_prepare(struct output *output, struct arguments *arguments)
 {
     const struct options *options = &arguments->options;
-    const char *format = arguments_text(arguments, options->format);
     const char *suppressions = arguments_text(arguments, options->suppressions);
     struct failure failure = {0};
 
-    *output = (struct output){.fd = -1, .standard = standard};
-    output->path = arguments_text(arguments, options->report);
-    if (format && strcmp(format, "json") == 0) {
-        output->json = true;
-    } else if (format && strcmp(format, "text") != 0) {
-        cli_say("--format=%s: formats are text and json", format);
-        return false;
-    }
     output->settle_ns = options->settle_ms * UINT64_C(1000000);
     output->write.live = options->live;
     output->write.print_suppressions = options->print_suppressions;
@@ -53,7 +44,22 @@ bool output_begin(struct output *output, struct arguments *arguments, FILE *stan
         !rules_load(&output->rules, &arguments->arena, arguments_text(arguments, options->rules)))
         return false;
     output->symbols = symbols_new();
-    return !output->path || open_file(output);
+    return true;
+}
+
+bool output_begin(struct output *output, struct arguments *arguments, FILE *standard)
+{
+    const char *format = arguments_text(arguments, arguments->options.format);
+
+    *output = (struct output){.fd = -1, .standard = standard};
+    output->path = arguments_text(arguments, arguments->options.report);
+    if (format && strcmp(format, "json") == 0) {
+        output->json = true;
+    } else if (format && strcmp(format, "text") != 0) {
+        cli_say("--format=%s: formats are text and json", format);
+        return false;
+    }
+    return output_prepare(output, arguments) && (!output->path || open_file(output));
 }
 
 /* As late as this, since the program's limit is not ours. Of a small hard limit main.c takes care.

@@ -1,6 +1,7 @@
 /*
  * run.c: `boxledger run`: starts a program under the shim, keeps its ledger while it lives, and
- * has the report written when it has ended, however it ended.
+ * has the report written when it has ended, however it ended. `boxledger gate` runs programs
+ * through the same functions.
  *
  * The program gets what the user's shell would have given it: the same descriptors, the same
  * signal dispositions and mask. What can be wrong is found before it is started.
@@ -10,13 +11,14 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include "cli/cli.h"
 
 #define TAKES(key) (UINT64_C(1) << OPTIONS_KEY_##key)
 #define INTERNAL_KEYS (TAKES(attach) | TAKES(follow_dir) | TAKES(command_pid))
-static const uint64_t keys = ((UINT64_C(1) << OPTIONS_KEYS) - 1) & ~INTERNAL_KEYS;
+static const uint64_t keys = ((UINT64_C(1) << OPTIONS_KEYS) - 1) & ~(INTERNAL_KEYS | CLI_GATE_KEYS);
 /* What the command does itself and the shim under it does not. */
 static const uint64_t not_passed_on = INTERNAL_KEYS | TAKES(ledger) | TAKES(live);
 
@@ -32,38 +34,56 @@ static uint32_t wake;
 /* process-global because a signal handler has nowhere else to write: bit n, signal n is to be
  * passed on to the program. */
 static uint64_t pending;
-
-struct dispositions {
-    struct sigaction actions[HANDLED];
-    sigset_t mask;
-};
+/* process-global because a signal handler has nowhere else to write: the first signal that asked
+ * for an end, from wherever it came; 0: none. */
+static int interrupted;
 
 static void on_signal(int number, siginfo_t *info, void *context)
 {
+    int none = 0;
+
     (void)context;
+    if (number == SIGINT || number == SIGQUIT || number == SIGTERM || number == SIGHUP)
+        (void)__atomic_compare_exchange_n(&interrupted, &none, number, false, __ATOMIC_SEQ_CST,
+                                          __ATOMIC_SEQ_CST);
     /* From a process, not from the terminal: that has sent it to the program, too. */
     if (info->si_code <= 0 && number != SIGCHLD && number != SIGIO)
         __atomic_fetch_or(&pending, UINT64_C(1) << number, __ATOMIC_SEQ_CST);
     __atomic_fetch_add(&wake, 1, __ATOMIC_SEQ_CST);
 }
 
-static void handle_signals(struct dispositions *before)
+int run_interrupted(void)
+{
+    return __atomic_load_n(&interrupted, __ATOMIC_SEQ_CST);
+}
+
+_Static_assert(HANDLED == RUN_SIGNALS, "struct run keeps what each was before");
+
+void run_begin(struct run *run, struct arguments *arguments, struct output *output)
 {
     struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART};
     sigset_t none;
 
+    *run = (struct run){.arguments = arguments,
+                        .output = output,
+                        .save_fd = -1,
+                        .watch.inotify = -1,
+                        .watch.lock = -1};
+    (void)getrlimit(RLIMIT_STACK, &run->stack_before);
     (void)sigemptyset(&none);
-    (void)sigprocmask(SIG_BLOCK, &none, &before->mask);
+    (void)sigprocmask(SIG_BLOCK, &none, &run->mask_before);
     (void)sigfillset(&action.sa_mask);
     for (size_t i = 0; i < HANDLED; i++)
-        (void)sigaction(handled[i], &action, &before->actions[i]);
+        (void)sigaction(handled[i], &action, &run->actions_before[i]);
 }
 
-static void restore_signals(const struct dispositions *before)
+/* What the program would have without us; reports of earlier runs have changed it. */
+static void restore_process(const struct run *run)
 {
     for (size_t i = 0; i < HANDLED; i++)
-        (void)sigaction(handled[i], &before->actions[i], NULL);
-    (void)sigprocmask(SIG_SETMASK, &before->mask, NULL);
+        (void)sigaction(handled[i], &run->actions_before[i], NULL);
+    (void)setrlimit(RLIMIT_STACK, &run->stack_before);
+    (void)sigprocmask(SIG_SETMASK, &run->mask_before, NULL);
 }
 
 static void pass_signals_on(pid_t child)
@@ -78,20 +98,19 @@ static void pass_signals_on(pid_t child)
 /* --- the program's environment
  * ----------------------------------------------------------------------- */
 
-struct run {
-    struct arguments arguments;
-    struct output output;
-    struct target target;
-    struct watch watch;
-    struct watched *root;
-    char *shim;
-    char *options;   /* BOXLEDGER_OPTIONS of the program */
-    char *preload;   /* LD_PRELOAD of the program */
-    char *save_path; /* --ledger; NULL */
-    int save_fd;
-    char *directory; /* of followed processes' ledgers; NULL */
-    struct dispositions before;
-};
+/* Says on stderr why there will be no report, and keeps it for those who write it elsewhere. */
+static int refuse(struct run *run, int status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+static int refuse(struct run *run, int status, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    (void)vsnprintf(run->failure.text, sizeof run->failure.text, format, arguments);
+    va_end(arguments);
+    cli_say("%s", run->failure.text);
+    return status;
+}
 
 /* key=value with the value in quotes; false if it holds both kinds of them. */
 static bool quote(struct arena *arena, char **text, const char *key, struct options_text value)
@@ -107,8 +126,8 @@ static bool quote(struct arena *arena, char **text, const char *key, struct opti
 
 static bool make_options(struct run *run, int ledger)
 {
-    struct options *options = &run->arguments.options;
-    struct arena *arena = &run->arguments.arena;
+    struct options *options = &run->arguments->options;
+    struct arena *arena = &run->arguments->arena;
 
     run->options = arena_format(arena, "attach=/proc/%d/fd/%d", (int)getpid(), ledger);
     if (run->directory) {
@@ -143,7 +162,7 @@ static bool make_options(struct run *run, int ledger)
 /* A sanitizer's runtime, the shim, and what was to be preloaded anyway. */
 static void make_preload(struct run *run)
 {
-    struct arena *arena = &run->arguments.arena;
+    struct arena *arena = &run->arguments->arena;
     const char *old = getenv("LD_PRELOAD");
 
     run->preload = run->target.preload
@@ -163,13 +182,12 @@ static void make_preload(struct run *run)
 
 static bool reserve_ledger(struct run *run)
 {
-    run->save_path = arguments_text(&run->arguments, run->arguments.options.ledger);
     if (!run->save_path)
         return true;
     run->save_fd =
         open(run->save_path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0600);
     if (run->save_fd < 0) {
-        cli_say("--ledger: %s: %s", run->save_path, strerror(errno));
+        (void)refuse(run, 0, "--ledger: %s: %s", run->save_path, strerror(errno));
         run->save_path = NULL; /* not ours to remove */
         return false;
     }
@@ -181,23 +199,24 @@ static bool make_directory(struct run *run)
     const char *places[] = {"/dev/shm", getenv("TMPDIR"), "/tmp"};
     struct failure failure = {0};
 
-    if (!run->arguments.options.follow.text)
+    if (!run->arguments->options.follow.text)
         return true;
     for (size_t i = 0; !run->directory && i < sizeof places / sizeof *places; i++) {
         char *path;
 
         if (!places[i] || places[i][0] != '/' || strpbrk(places[i], "'\""))
             continue;
-        path = arena_format(&run->arguments.arena, "%s/boxledger-XXXXXX", places[i]);
+        path = arena_format(&run->arguments->arena, "%s/boxledger-XXXXXX", places[i]);
         if (mkdtemp(path))
             run->directory = path;
     }
     if (!run->directory) {
-        cli_say("--follow: no directory for the children's ledgers: %s", strerror(errno));
+        (void)refuse(run, 0, "--follow: no directory for the children's ledgers: %s",
+                     strerror(errno));
         return false;
     }
     if (!watch_follow(&run->watch, run->directory, &failure)) {
-        cli_say("%s", failure.text);
+        (void)refuse(run, 0, "%s", failure.text);
         return false;
     }
     return true;
@@ -233,20 +252,14 @@ static int prepare(struct run *run)
     struct failure failure = {0};
     int ledger = -1;
 
-    if (!output_begin(&run->output, &run->arguments, stderr))
+    if (!rules_make_absolute(run->arguments))
         return CLI_USAGE;
-    if (!rules_make_absolute(&run->arguments))
-        return CLI_USAGE;
-    target_inspect(&run->target, run->arguments.operands[0]);
-    if (run->target.status) {
-        cli_say("%s", run->target.failure.text);
-        return run->target.status;
-    }
-    run->shim = shim_find(&run->arguments.arena, &failure);
-    if (!run->shim || !watch_create_ledger(&ledger, &failure)) {
-        cli_say("%s", failure.text);
-        return CLI_FAILED;
-    }
+    target_inspect(&run->target, run->arguments->operands[0]);
+    if (run->target.status)
+        return refuse(run, run->target.status, "%s", run->target.failure.text);
+    run->shim = shim_find(&run->arguments->arena, &failure);
+    if (!run->shim || !watch_create_ledger(&ledger, &failure))
+        return refuse(run, CLI_FAILED, "%s", failure.text);
     run->root = watch_add(&run->watch, ledger, NULL, 0);
     if (!reserve_ledger(run))
         return CLI_USAGE;
@@ -265,10 +278,10 @@ static _Noreturn void become_program(struct run *run, int error_pipe)
 {
     int error;
 
-    restore_signals(&run->before);
+    restore_process(run);
     if (setenv("LD_PRELOAD", run->preload, 1) == 0 &&
         setenv("BOXLEDGER_OPTIONS", run->options, 1) == 0)
-        (void)execvp(run->arguments.operands[0], run->arguments.operands);
+        (void)execvp(run->arguments->operands[0], run->arguments->operands);
     error = errno;
     if (write(error_pipe, &error, sizeof error) != (ssize_t)sizeof error)
         _exit(CLI_FAILED);
@@ -284,10 +297,8 @@ static int start(struct run *run)
     ssize_t got;
     pid_t child;
 
-    if (pipe2(ends, O_CLOEXEC) != 0) {
-        cli_say("%s", strerror(errno));
-        return CLI_FAILED;
-    }
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return refuse(run, CLI_FAILED, "%s", strerror(errno));
     (void)sigfillset(&all);
     (void)sigprocmask(SIG_SETMASK, &all, NULL);
     (void)fflush(NULL);
@@ -295,13 +306,11 @@ static int start(struct run *run)
     if (child == 0)
         become_program(run, ends[1]);
     error = errno;
-    (void)sigprocmask(SIG_SETMASK, &run->before.mask, NULL);
+    (void)sigprocmask(SIG_SETMASK, &run->mask_before, NULL);
     read_end = ends[0];
     close(ends[1]);
-    if (child < 0) {
-        cli_say("%s", strerror(error));
-        return CLI_FAILED;
-    }
+    if (child < 0)
+        return refuse(run, CLI_FAILED, "%s", strerror(error));
     run->root->pid = child;
     do
         got = read(read_end, &error, sizeof error);
@@ -309,8 +318,8 @@ static int start(struct run *run)
     if (got == (ssize_t)sizeof error) {
         while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
             continue;
-        cli_say("%s: %s", run->arguments.operands[0], strerror(error));
-        return error == ENOENT ? CLI_NOT_FOUND : CLI_NOT_EXECUTABLE;
+        return refuse(run, error == ENOENT ? CLI_NOT_FOUND : CLI_NOT_EXECUTABLE, "%s: %s",
+                      run->arguments->operands[0], strerror(error));
     }
     return 0;
 }
@@ -346,7 +355,7 @@ static bool conclude(struct run *run, struct watched *watched, int fd, int save_
         good = false;
     }
     reader = reader_open_fd(fd, watched->path ? watched->path : "the ledger", &failure);
-    if (!reader || !output_add(&run->output, reader, &watched->view, &failure)) {
+    if (!reader || !output_add(run->output, reader, &watched->view, &failure)) {
         cli_say("%s", failure.text);
         return false;
     }
@@ -384,8 +393,8 @@ static bool conclude_followed(struct run *run)
             continue;
         for (unsigned n = 1; run->save_path && save_fd < 0 && n < 1000; n++) {
             save_path =
-                n == 1 ? arena_format(&run->arguments.arena, "%s.%u", run->save_path, pid)
-                       : arena_format(&run->arguments.arena, "%s.%u.%u", run->save_path, pid, n);
+                n == 1 ? arena_format(&run->arguments->arena, "%s.%u", run->save_path, pid)
+                       : arena_format(&run->arguments->arena, "%s.%u.%u", run->save_path, pid, n);
             save_fd = open(save_path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
             if (save_fd < 0 && errno != EEXIST) {
                 cli_say("--ledger: %s: %s", save_path, strerror(errno));
@@ -398,93 +407,134 @@ static bool conclude_followed(struct run *run)
     return good;
 }
 
-static int exit_status(int wait_status)
+/* Everything into the output. Returns 0, or the exit status if there is no report. */
+static int finish(struct run *run)
 {
-    return WIFSIGNALED(wait_status) ? CLI_SIGNAL_BASE + WTERMSIG(wait_status)
-                                    : WEXITSTATUS(wait_status);
-}
-
-/* The report, and the exit status. */
-static int finish(struct run *run, int wait_status)
-{
-    int status = exit_status(wait_status), fd = run->root->fd;
+    int fd = run->root->fd, status = run->wait_status;
     struct ledger_header header;
-    bool good;
 
-    /* A reader of the report that went away is an error to tell, not a signal to die of. */
-    (void)signal(SIGPIPE, SIG_IGN);
-    watch_end(run->root, wait_status);
+    watch_end(run->root, status);
     watch_finish(&run->watch);
     if (pread(fd, &header, sizeof header, 0) != (ssize_t)sizeof header)
         header.images = 0;
-    if (header.images == 0) {
-        if (WIFSIGNALED(wait_status))
-            cli_say("%s was ended by signal %d before boxledger was loaded into it",
-                    run->arguments.operands[0], WTERMSIG(wait_status));
-        else
-            cli_say("%s was not watched: it ended with status %d, and boxledger was never loaded "
-                    "into it (is it, or what it runs, static, set-user-ID, or for another C "
-                    "library?)",
-                    run->arguments.operands[0], WEXITSTATUS(wait_status));
-        return CLI_NOT_WATCHED;
-    }
-    good = conclude(run, run->root, fd, run->save_fd, run->save_path);
-    good = conclude_followed(run) && good;
-    if (run->output.count)
-        good = output_end(&run->output, run->directory != NULL) && good;
-    if (run->output.count && run->output.reports[0].report.execed) {
-        cli_say("%s: the process went on as %s, into which boxledger could not be loaded",
-                run->arguments.operands[0], run->output.reports[0].report.execed);
-        return CLI_NOT_WATCHED;
-    }
-    if (!good)
-        return CLI_FAILED;
-    if (run->arguments.options.error_exitcode && output_has_errors(&run->output))
-        return (int)run->arguments.options.error_exitcode;
-    return status;
+    if (header.images == 0 && WIFSIGNALED(status))
+        return refuse(run, CLI_NOT_WATCHED,
+                      "%s was ended by signal %d before boxledger was loaded into it",
+                      run->arguments->operands[0], WTERMSIG(status));
+    if (header.images == 0)
+        return refuse(run, CLI_NOT_WATCHED,
+                      "%s was not watched: it ended with status %d, and boxledger was never loaded "
+                      "into it (is it, or what it runs, static, set-user-ID, or for another C "
+                      "library?)",
+                      run->arguments->operands[0], WEXITSTATUS(status));
+    run->complete = conclude(run, run->root, fd, run->save_fd, run->save_path);
+    run->complete = conclude_followed(run) && run->complete;
+    return 0;
 }
 
-static int run_program(struct run *run)
+static void free_run(struct run *run, bool undo)
 {
-    bool undo = true;
-    int status;
-
-    /* First, since preparing already makes signals: the directory's are SIGIO. */
-    handle_signals(&run->before);
-    status = prepare(run);
-    if (status == 0)
-        status = start(run);
-    if (run->root && run->root->pid && status == 0) {
-        status = finish(run, attend(run));
-        undo = run->output.count == 0;
-    }
     remove_directory(run);
-    output_free(&run->output, undo);
     if (run->save_fd >= 0)
         close(run->save_fd);
     if (undo && run->save_path)
         (void)unlink(run->save_path);
     watch_free(&run->watch);
     target_free(&run->target);
+    run->watch = (struct watch){.inotify = -1, .lock = -1};
+    run->target = (struct target){0};
+    run->root = NULL;
+    run->save_fd = -1;
+    run->save_path = run->directory = NULL;
+}
+
+int run_once(struct run *run, const char *ledger)
+{
+    size_t reports_before = run->output->count;
+    int status;
+
+    run->complete = false;
+    run->failure = (struct failure){0};
+    if (ledger)
+        run->save_path = arena_text(&run->arguments->arena, ledger, strlen(ledger));
+    status = prepare(run);
+    if (status == 0)
+        status = start(run);
+    if (status == 0) {
+        run->wait_status = attend(run);
+        status = finish(run);
+    }
+    run->reports = run->output->count - reports_before;
+    free_run(run, run->reports == 0);
+    return status;
+}
+
+bool run_went_on(struct run *run, const struct output *output)
+{
+    const char *execed =
+        run->reports ? output->reports[output->count - run->reports].report.execed : NULL;
+
+    if (execed)
+        (void)refuse(run, 0,
+                     "%s: the process went on as %s, into which boxledger could not be "
+                     "loaded",
+                     run->arguments->operands[0], execed);
+    return execed != NULL;
+}
+
+/* The report, and the exit status. */
+static int report_run(struct run *run)
+{
+    int status = run->wait_status;
+    bool good = run->complete;
+
+    if (run->output->count)
+        good = output_end(run->output, run->arguments->options.follow.text != NULL) && good;
+    if (run_went_on(run, run->output))
+        return CLI_NOT_WATCHED;
+    if (!good)
+        return CLI_FAILED;
+    if (run->arguments->options.error_exitcode && output_has_errors(run->output))
+        return (int)run->arguments->options.error_exitcode;
+    return WIFSIGNALED(status) ? CLI_SIGNAL_BASE + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+static int run_command(struct arguments *arguments)
+{
+    struct output output = {.fd = -1};
+    struct run run;
+    int status;
+
+    /* First, since preparing already makes signals: the directory's are SIGIO. */
+    run_begin(&run, arguments, &output);
+    if (output_begin(&output, arguments, stderr))
+        status = run_once(&run, arguments_text(arguments, arguments->options.ledger));
+    else
+        status = CLI_USAGE;
+    /* A reader of the report that went away is an error to tell, not a signal to die of. */
+    (void)signal(SIGPIPE, SIG_IGN);
+    if (status == 0)
+        status = report_run(&run);
+    output_free(&output, output.count == 0);
     return status;
 }
 
 int run_main(int argc, char **argv)
 {
-    struct run run = {.save_fd = -1, .output.fd = -1, .watch.inotify = -1, .watch.lock = -1};
+    struct arguments arguments;
     int status = CLI_USAGE;
 
-    if (!arguments_read(&run.arguments, "run", keys, argc, argv)) {
+    if (!arguments_read(&arguments, "run", keys, argc, argv)) {
         status = CLI_USAGE;
-    } else if (run.arguments.help) {
+    } else if (arguments.help) {
         (void)puts("usage: boxledger run [--OPTION...] [--] COMMAND [ARGUMENT...]\n");
         arguments_help(stdout, keys);
         status = 0;
-    } else if (run.arguments.operand_count == 0) {
+    } else if (arguments.operand_count == 0) {
         cli_say("run: which program? boxledger run [--OPTION...] [--] COMMAND [ARGUMENT...]");
     } else {
-        status = run_program(&run);
+        status = run_command(&arguments);
     }
-    arguments_free(&run.arguments);
+    arguments_free(&arguments);
     return status;
 }
