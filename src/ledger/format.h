@@ -121,6 +121,11 @@ enum ledger_fd_kind {
 /* Only mappings, in the place of close-on-exec: released as far as the program goes, and kept by a
  * policy: a reclaimed range, or one whose munmap the kernel refused. */
 #define LEDGER_KEPT 0x04u
+/* Only mappings that are neither a file's nor attached: `detail` holds what tells them from plain
+ * memory, so that a policy does not take one for the other. */
+#define LEDGER_ODD 0x1u     /* flags of its mmap, or advice, that what comes next must not inherit */
+#define LEDGER_WATCHED 0x2u /* huge pages, or registered with userfaultfd: no policy's business */
+#define LEDGER_WAITS 0x4u   /* LEDGER_KEPT because the kernel refused its munmap */
 /* Only mappings: how many memory slots map it now. At the most it stays there for good. */
 #define LEDGER_BINDINGS 0x3c00u
 #define LEDGER_BINDING 0x0400u /* one of them */
@@ -163,9 +168,9 @@ struct ledger_mapping {
     uint32_t owner;
     uint32_t tid;
     uint32_t bound_owner;   /* sandbox whose slot maps it, or the last that did */
-    uint32_t unbound_stack; /* where that slot was deleted; 0: never */
-    uint32_t detail;        /* descriptor + 1 it was mapped from at the time, 0: anonymous; the
-                               4 KiB pages of a segment that was attached */
+    uint32_t unbound_stack; /* where that slot was deleted; 0: never. LEDGER_KEPT: who released it */
+    uint32_t detail;        /* a file's: descriptor + 1 it was mapped from at the time; attached: the
+                               4 KiB pages of its segment; otherwise LEDGER_ODD and its kin */
 };
 
 #define LEDGER_UNBOUND_SHIFT 20u /* 1 ms a unit */
@@ -296,7 +301,7 @@ enum ledger_event_kind {
     LEDGER_EVENT_RESCUED,    /* a refused munmap that was answered with 0; `stack` called it */
     LEDGER_EVENT_LIMITED_FD, /* refused with EMFILE (error) */
     LEDGER_EVENT_LIMITED_MAPPING, /* refused with ENOMEM */
-    LEDGER_EVENT_ADVICE_REFUSED,  /* madvise with ENOMEM, for want of VMAs */
+    LEDGER_EVENT_ADVICE_REFUSED,  /* madvise with EAGAIN (or ENOMEM), for want of VMAs */
 };
 
 struct ledger_event {
@@ -397,6 +402,7 @@ struct ledger_header {
     uint64_t reclaimed_fds, reclaimed_mappings, reclaimed_bytes;
     uint64_t late_releases;
     uint64_t rescued, rescue_waiting_ranges, rescue_waiting_bytes;
+    uint64_t rescue_unmapped, rescue_reused; /* what waited: unmapped after all; an mmap's again */
     uint64_t limited;
     uint64_t quarantined_fds, quarantined_bytes;
     uint64_t policies; /* enum policy: which are on */

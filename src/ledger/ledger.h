@@ -84,6 +84,9 @@ enum ledger_map_op {
     LEDGER_MAP_BIND,     /* memory slot `detail` of VM `owner` maps [start, end) now */
     LEDGER_MAP_UNBIND,   /* slot `detail` of VM `owner` was deleted; its range is known */
     LEDGER_MAP_UNBIND_ALL, /* VM `owner` has ended, and its slots with it */
+    LEDGER_MAP_KEEP,       /* `stack` released [start, end), but a policy keeps it: it is nobody's
+                              from now on and counts for nobody; `detail`: LEDGER_WAITS or 0 */
+    LEDGER_MAP_MARK,       /* LEDGER_ODD and its kin, in `detail`, are true of [start, end) */
 };
 
 struct ledger_map_event {
@@ -402,6 +405,19 @@ void ledger_map_submit(struct ledger *ledger, struct ledger_actor *actor,
  * update is under way. Only after 0 anything has changed. */
 int ledger_map_assign(struct ledger *ledger, struct ledger_actor *actor,
                       const struct ledger_map_event *event);
+
+/* What is recorded of a range, all of which is held. */
+struct ledger_range {
+    uint16_t flags;  /* of any part of it */
+    uint8_t prot;    /* of its first part */
+    bool one_prot;   /* and of all others */
+    bool kept;       /* all of it is LEDGER_KEPT */
+    uint32_t detail; /* of any part of it */
+};
+
+/* 0; ENOMEM: a part of it is not recorded as mapped; EAGAIN: another update is under way. */
+int ledger_map_examine(struct ledger *ledger, struct ledger_actor *actor, uint64_t start,
+                       uint64_t end, struct ledger_range *range);
 
 /* What was queued is applied when this returns, unless another update is under way that does not
  * end soon. */

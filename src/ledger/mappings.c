@@ -81,6 +81,9 @@ static void count(struct ledger *ledger, const struct ledger_mapping *mapping, i
 {
     uint32_t index = mapping->stack;
     struct ledger_stack *stack = index ? ledger_stack(ledger, index) : NULL;
+    if (__builtin_expect(mapping->flags & LEDGER_KEPT, 0)) {
+        return; /* the program has released it */
+    }
     if (stack) {
         ledger_growth(ledger, index, stack);
         __atomic_add_fetch(&stack->mappings_live, mappings, __ATOMIC_RELAXED);
@@ -145,7 +148,7 @@ static void drop(struct ledger *ledger, struct ledger_position position, uint32_
     struct ledger_mapping *mapping = mapping_at(ledger, record);
     estimate(ledger, joins(ledger, position) - 1);
     count(ledger, mapping, -1, -size_of(mapping));
-    if (mapping->stack) {
+    if (mapping->stack && !(mapping->flags & LEDGER_KEPT)) {
         ledger_stack_released(ledger_stack(ledger, mapping->stack), by);
     }
     ledger_index_remove(ledger, mapping->start);
@@ -376,7 +379,7 @@ static bool displace(struct ledger *ledger, struct ledger_actor *actor, uint64_t
         if (event->new_ticket && mapping->ticket == event->new_ticket) {
             continue; /* moved there by this very event, before it was cut short */
         }
-        if (mapping->state == LEDGER_LIVE && !event->fixed) {
+        if (mapping->state == LEDGER_LIVE && !event->fixed && !(mapping->flags & LEDGER_KEPT)) {
             __atomic_add_fetch(&ledger->header->map_releases_unseen, 1, __ATOMIC_RELAXED);
         }
         if (event->fixed && (mapping->flags & LEDGER_BINDINGS)) {
@@ -640,7 +643,7 @@ static APART void protect(struct ledger *ledger, struct ledger_actor *actor,
     }
 }
 
-/* --- owners and slots --- */
+/* --- owners --- */
 
 static APART void assign(struct ledger *ledger, struct ledger_actor *actor,
                          const struct ledger_map_event *event)
@@ -656,6 +659,53 @@ static APART void assign(struct ledger *ledger, struct ledger_actor *actor,
         count(ledger, mapping, 1, size_of(mapping));
     }
 }
+
+/* --- what policies keep --- */
+
+static APART void keep(struct ledger *ledger, struct ledger_actor *actor,
+                       const struct ledger_map_event *event)
+{
+    struct ledger_position position;
+    struct ledger_mapping *mapping;
+    split_at(ledger, actor, event->start);
+    split_at(ledger, actor, event->end);
+    for (uint64_t from = event->start;
+         (mapping = next_within(ledger, &from, event->end, &position)) != NULL;) {
+        if (mapping->ticket > event->ticket || (mapping->flags & LEDGER_KEPT)) {
+            continue;
+        }
+        if (mapping->stack) {
+            ledger_stack_released(ledger_stack(ledger, mapping->stack), event->stack);
+        }
+        count(ledger, mapping, -1, -size_of(mapping));
+        mapping->flags |= LEDGER_KEPT;
+        mapping->owner = 0;
+        mapping->bound_owner = 0;
+        mapping->unbound_stack = event->stack;
+        if (!(mapping->flags & (LEDGER_FILE_MAP | LEDGER_SHM_MAP))) {
+            mapping->detail |= event->detail;
+        }
+    }
+}
+
+static APART void mark(struct ledger *ledger, struct ledger_actor *actor,
+                       const struct ledger_map_event *event)
+{
+    struct ledger_position position;
+    struct ledger_mapping *mapping;
+    split_at(ledger, actor, event->start);
+    split_at(ledger, actor, event->end);
+    for (uint64_t from = event->start;
+         (mapping = next_within(ledger, &from, event->end, &position)) != NULL;) {
+        if (!(mapping->flags & (LEDGER_FILE_MAP | LEDGER_SHM_MAP))) {
+            mapping->detail |= event->detail;
+        }
+    }
+    rejoin(ledger, event->start);
+    rejoin(ledger, event->end);
+}
+
+/* --- slots --- */
 
 static bool is_saturated(const struct ledger_mapping *mapping)
 {
@@ -866,6 +916,12 @@ static void apply(struct ledger *ledger, struct ledger_actor *actor,
         break;
     case LEDGER_MAP_UNBIND_ALL:
         unbind_all(ledger, event);
+        break;
+    case LEDGER_MAP_KEEP:
+        keep(ledger, actor, event);
+        break;
+    case LEDGER_MAP_MARK:
+        mark(ledger, actor, event);
         break;
     }
 }
@@ -1177,6 +1233,44 @@ int ledger_map_assign(struct ledger *ledger, struct ledger_actor *actor,
             ledger->applying = 1;
             __atomic_signal_fence(__ATOMIC_SEQ_CST);
             apply_current(ledger, actor);
+        }
+        unlock(ledger);
+    }
+    ledger_set_mark(&actor->locked, NULL);
+    drain_rest(ledger, actor, &canary);
+    return result;
+}
+
+static void examine(struct ledger *ledger, uint64_t start, uint64_t end, struct ledger_range *range)
+{
+    struct ledger_position position = ledger_index_find(ledger, start);
+    *range = (struct ledger_range){.prot = at(ledger, position)->prot,
+                                   .one_prot = true,
+                                   .kept = true};
+    for (; position.node && at(ledger, position)->start < end;
+         position = ledger_index_next(position)) {
+        const struct ledger_mapping *mapping = at(ledger, position);
+        range->flags |= mapping->flags;
+        range->detail |= mapping->detail;
+        range->one_prot = range->one_prot && mapping->prot == range->prot;
+        range->kept = range->kept && (mapping->flags & LEDGER_KEPT);
+    }
+}
+
+int ledger_map_examine(struct ledger *ledger, struct ledger_actor *actor, uint64_t start,
+                       uint64_t end, struct ledger_range *range)
+{
+    volatile uint64_t canary = LEDGER_CANARY(&canary);
+    int result = EAGAIN;
+    if (actor->locked) {
+        return result;
+    }
+    ledger_set_mark(&actor->locked, &canary);
+    if (lock_soon(ledger, actor)) {
+        drain(ledger, actor);
+        result = start < end && all_recorded(ledger, start, end) ? 0 : ENOMEM;
+        if (result == 0) {
+            examine(ledger, start, end, range);
         }
         unlock(ledger);
     }
