@@ -1,9 +1,11 @@
 """documented_commands.py: every command in the README and doc/ is run by a test.
 
-A block of lines indented by four spaces is one of three things:
+A block of lines indented by four spaces is one of four things:
   - lines "$ COMMAND", each with the output it has: this test runs them, all of one page in one
     shell, in a copy of what they need, and compares. In the output "..." stands for any text, a
     line of it for any lines, and every number for any number.
+  - a block right after <!-- run -->: commands that must succeed, whatever they print, with
+    stand-ins for the reader's own programs.
   - a block right after <!-- shown by FILE -->: that file of the tree runs it.
   - a block right after <!-- no command -->: a picture, an excerpt.
 Anything else fails. The EXAMPLES of the manual pages are run as they are, with stand-ins for the
@@ -17,9 +19,9 @@ import tempfile
 
 build = os.environ["BOXLEDGER_BUILD"]
 source = os.environ["BOXLEDGER_SOURCE"]
-MARK = re.compile(r"<!-- (shown by (?P<file>\S+)|no command)[^>]*-->")
+MARK = re.compile(r"<!-- (shown by (?P<file>\S+)|(?P<run>run)|no command)[^>]*-->")
 TIMEOUT = 300
-# Programs of the reader's in the manual pages' examples.
+# Programs of the reader's in examples.
 STAND_INS = ["my-supervisor", "my-tests", "pytest", "make"]
 
 
@@ -88,6 +90,15 @@ def commands(lines):
     return result
 
 
+def stand_in(folder):
+    """The reader's programs: they do nothing, and succeed."""
+    os.mkdir(folder)
+    for name in STAND_INS:
+        with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+            file.write("#!/bin/sh\ntrue\n")
+        os.chmod(os.path.join(folder, name), 0o755)
+
+
 class Shell:
     """One page's shell, in a folder that looks like the tree's root after a build."""
 
@@ -95,8 +106,11 @@ class Shell:
         os.symlink(build, os.path.join(work, "build"))
         for name in ("src", "scripts", "doc", "tests"):
             os.symlink(os.path.join(source, name), os.path.join(work, name))
+        stand_in(os.path.join(work, "bin"))
+        path = f"{work}/bin:{os.environ['PATH']}"
         self.shell = subprocess.Popen(["bash", "--norc"], cwd=work, stdin=subprocess.PIPE,
-                                      stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                                      stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                      env={**os.environ, "PATH": path})
 
     def run(self, command):
         end = "---end of documented command---"
@@ -120,6 +134,13 @@ def judge_block(path, at, mark, lines, shell):
     if mark and mark["file"]:
         return None if os.path.exists(os.path.join(source, mark["file"])) else \
             f"{where}: {mark['file']} is not there"
+    if mark and mark["run"]:
+        for line in filter(None, lines):
+            ended = shell.run(f"({line}) >log 2>&1 </dev/null || {{ echo failed: $?; cat log; }}")
+            if ended.strip():
+                return f"{where}: {line}: {ended}"
+            print(f"{where}: {line[:70]}")
+        return None
     if mark:
         return None
     found = commands(lines)
@@ -152,11 +173,7 @@ def examples(path):
 def run_examples(path, work):
     wrong = []
     stand_ins = os.path.join(work, "bin")
-    os.mkdir(stand_ins)
-    for name in STAND_INS:
-        with open(os.path.join(stand_ins, name), "w", encoding="utf-8") as file:
-            file.write("#!/bin/sh\ntrue\n")
-        os.chmod(os.path.join(stand_ins, name), 0o755)
+    stand_in(stand_ins)
     environment = {**os.environ, "PATH": f"{stand_ins}:{build}:{os.environ['PATH']}",
                    "LD_LIBRARY_PATH": build}
     for prepared in ("known.txt", "suppressions.txt"):
