@@ -1,8 +1,8 @@
 /*
  * options.c: reads options from text, for the shim and for the command.
  *
- * It never allocates, never sets errno, prints nothing and calls only memcmp and strlen: it runs
- * in a preloaded library's constructor, inside somebody else's program.
+ * It never allocates, never sets errno, prints nothing and calls only memcmp, memcpy and strlen:
+ * it runs in a preloaded library's constructor, inside somebody else's program.
  */
 #include "options.h"
 
@@ -29,6 +29,15 @@ const struct options_row options_table[OPTIONS_KEYS] = {
      .offset = offsetof(struct options, n),                                                        \
      .min = (lowest),                                                                              \
      .max = (highest)},
+#define OPTION_SIZE(n, s, initial, lowest, highest, h)                                             \
+    {.name = #n,                                                                                   \
+     .value_name = "SIZE",                                                                         \
+     .help = h,                                                                                    \
+     .type = OPTIONS_TYPE_SIZE,                                                                    \
+     .scope = (s),                                                                                 \
+     .offset = offsetof(struct options, n),                                                        \
+     .min = (lowest),                                                                              \
+     .max = (highest)},
 #define OPTION_TEXT(n, s, v, h)                                                                    \
     {.name = #n,                                                                                   \
      .value_name = v,                                                                              \
@@ -46,6 +55,7 @@ const struct options_row options_table[OPTIONS_KEYS] = {
 #include "options.def"
 #undef OPTION_SWITCH
 #undef OPTION_NUMBER
+#undef OPTION_SIZE
 #undef OPTION_TEXT
 #undef OPTION_PATTERN
 };
@@ -57,11 +67,13 @@ void options_init(struct options *options)
     *options = (struct options){
 #define OPTION_SWITCH(n, s, initial, h) .n = (initial),
 #define OPTION_NUMBER(n, s, initial, lowest, highest, h) .n = (initial),
+#define OPTION_SIZE(n, s, initial, lowest, highest, h) .n = (initial),
 #define OPTION_TEXT(n, s, v, h)
 #define OPTION_PATTERN(n, s, h)
 #include "options.def"
 #undef OPTION_SWITCH
 #undef OPTION_NUMBER
+#undef OPTION_SIZE
 #undef OPTION_TEXT
 #undef OPTION_PATTERN
     };
@@ -80,6 +92,8 @@ const char *options_problem_text(enum options_problem problem)
         return "is a switch: 0 or 1";
     case OPTIONS_NOT_A_NUMBER:
         return "needs a number";
+    case OPTIONS_NOT_A_SIZE:
+        return "needs a size: bytes, or with K, M or G";
     case OPTIONS_OUT_OF_RANGE:
         return "is out of range";
     case OPTIONS_BAD_QUOTE:
@@ -115,25 +129,49 @@ static int text_switch(struct options_text text)
     return -1;
 }
 
-/* Returns 0, or what is wrong. */
-static enum options_problem set_number(uint32_t *number, const struct options_row *row,
-                                       struct options_text value)
+/* How much a size's last letter multiplies by, as a shift; 0: it has none. */
+static unsigned unit_of(struct options_text value)
 {
+    char last = value.length ? value.text[value.length - 1] : '\0';
+
+    switch (last) {
+    case 'K':
+    case 'k':
+        return 10;
+    case 'M':
+    case 'm':
+        return 20;
+    case 'G':
+    case 'g':
+        return 30;
+    default:
+        return 0;
+    }
+}
+
+/* Returns 0, or what is wrong. */
+static enum options_problem read_number(uint64_t *number, const struct options_row *row,
+                                        struct options_text value, enum options_problem wrong)
+{
+    unsigned shift = row->type == OPTIONS_TYPE_SIZE ? unit_of(value) : 0;
+    size_t digits = value.length - (shift ? 1 : 0);
     uint64_t sum = 0;
 
     if (value.length == 0)
         return OPTIONS_NEEDS_VALUE;
-    for (size_t i = 0; i < value.length; i++)
+    if (digits == 0)
+        return wrong;
+    for (size_t i = 0; i < digits; i++)
         if (value.text[i] < '0' || value.text[i] > '9')
-            return OPTIONS_NOT_A_NUMBER;
-    for (size_t i = 0; i < value.length; i++) {
+            return wrong;
+    for (size_t i = 0; i < digits; i++) {
         sum = sum * 10 + (uint64_t)(value.text[i] - '0');
-        if (sum > row->max)
+        if (sum > row->max >> shift)
             return OPTIONS_OUT_OF_RANGE;
     }
-    if (sum < row->min)
+    if (sum << shift < row->min)
         return OPTIONS_OUT_OF_RANGE;
-    *number = (uint32_t)sum;
+    *number = sum << shift;
     return 0;
 }
 
@@ -141,6 +179,8 @@ static enum options_problem set_value(struct options *options, const struct opti
                                       struct options_text value)
 {
     void *field = (char *)options + row->offset;
+    enum options_problem problem;
+    uint64_t number = 0;
     int on;
 
     switch ((enum options_type)row->type) {
@@ -151,7 +191,15 @@ static enum options_problem set_value(struct options *options, const struct opti
         *(bool *)field = on == 1;
         return 0;
     case OPTIONS_TYPE_NUMBER:
-        return set_number(field, row, value);
+        problem = read_number(&number, row, value, OPTIONS_NOT_A_NUMBER);
+        if (problem == 0)
+            *(uint32_t *)field = (uint32_t)number;
+        return problem;
+    case OPTIONS_TYPE_SIZE:
+        problem = read_number(&number, row, value, OPTIONS_NOT_A_SIZE);
+        if (problem == 0)
+            *(uint64_t *)field = number;
+        return problem;
     case OPTIONS_TYPE_TEXT:
         if (value.length == 0)
             return OPTIONS_NEEDS_VALUE;
@@ -254,6 +302,64 @@ unsigned options_parse(struct options *options, const char *text, size_t length,
         }
     }
     return complaints;
+}
+
+/* Numbers of 0 that mean "none" are in no contradiction to anything. */
+bool options_contradiction(const struct options *options, const struct options_host *host,
+                           enum options_key *key, const char **why)
+{
+    const struct {
+        bool holds;
+        enum options_key key;
+        const char *why;
+    } all[] = {
+        {options_given(options, OPTIONS_KEY_quarantine_fds) && !options->reclaim,
+         OPTIONS_KEY_quarantine_fds, "does nothing without reclaim"},
+        {options_given(options, OPTIONS_KEY_quarantine_bytes) && !options->reclaim,
+         OPTIONS_KEY_quarantine_bytes, "does nothing without reclaim"},
+        {options->reserve_fds && host->max_fds && options->reserve_fds >= host->max_fds,
+         OPTIONS_KEY_reserve_fds, "leaves sandboxes nothing of the soft limit of descriptors"},
+        {options->reserve_vmas && host->max_vmas && options->reserve_vmas >= host->max_vmas,
+         OPTIONS_KEY_reserve_vmas, "leaves sandboxes nothing of vm.max_map_count"},
+        {options_given(options, OPTIONS_KEY_quarantine_fds) && host->max_fds &&
+             (uint64_t)options->quarantine_fds + options->reserve_fds >= host->max_fds,
+         OPTIONS_KEY_quarantine_fds, "and reserve_fds come to more than the limit of descriptors"},
+        {options->limit_bytes && options->limit_bytes < host->page, OPTIONS_KEY_limit_bytes,
+         "is less than a page: nothing could be mapped"},
+    };
+
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i].holds) {
+            *key = all[i].key;
+            *why = all[i].why;
+            return true;
+        }
+    return false;
+}
+
+void options_forget(struct options *options, enum options_key key)
+{
+    struct options untouched;
+    size_t offset = options_table[key].offset, size = 0;
+
+    options_init(&untouched);
+    switch ((enum options_type)options_table[key].type) {
+    case OPTIONS_TYPE_SWITCH:
+        size = sizeof(bool);
+        break;
+    case OPTIONS_TYPE_NUMBER:
+        size = sizeof(uint32_t);
+        break;
+    case OPTIONS_TYPE_SIZE:
+        size = sizeof(uint64_t);
+        break;
+    case OPTIONS_TYPE_TEXT:
+    case OPTIONS_TYPE_PATTERN:
+        size = sizeof(struct options_text);
+        break;
+    }
+    memcpy((char *)options + offset, (const char *)&untouched + offset, size);
+    options->given &= ~(UINT64_C(1) << key);
 }
 
 /* Reads the bracket expression at pattern[*at] == '['. Returns 1 or 0 for a match or none, with

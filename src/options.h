@@ -27,15 +27,19 @@ enum options_scope {
     OPTIONS_INTERNAL = 4, /* set by the command, read by the shim, never by a user */
 };
 
+#define OPTIONS_SIZE_MAX (UINT64_C(1) << 47) /* all that a process can map on x86-64 */
+
 /* The values. Numbers are within their bounds whatever was parsed. */
 struct options {
 #define OPTION_SWITCH(name, scope, initial, help) bool name;
 #define OPTION_NUMBER(name, scope, initial, min, max, help) uint32_t name;
+#define OPTION_SIZE(name, scope, initial, min, max, help) uint64_t name;
 #define OPTION_TEXT(name, scope, value_name, help) struct options_text name;
 #define OPTION_PATTERN(name, scope, help) struct options_text name;
 #include "options.def"
 #undef OPTION_SWITCH
 #undef OPTION_NUMBER
+#undef OPTION_SIZE
 #undef OPTION_TEXT
 #undef OPTION_PATTERN
     uint64_t given; /* bit 1 << enum options_key: the key was written by somebody */
@@ -44,11 +48,13 @@ struct options {
 enum options_key {
 #define OPTION_SWITCH(name, scope, initial, help) OPTIONS_KEY_##name,
 #define OPTION_NUMBER(name, scope, initial, min, max, help) OPTIONS_KEY_##name,
+#define OPTION_SIZE(name, scope, initial, min, max, help) OPTIONS_KEY_##name,
 #define OPTION_TEXT(name, scope, value_name, help) OPTIONS_KEY_##name,
 #define OPTION_PATTERN(name, scope, help) OPTIONS_KEY_##name,
 #include "options.def"
 #undef OPTION_SWITCH
 #undef OPTION_NUMBER
+#undef OPTION_SIZE
 #undef OPTION_TEXT
 #undef OPTION_PATTERN
     OPTIONS_KEYS
@@ -57,6 +63,7 @@ enum options_key {
 enum options_type {
     OPTIONS_TYPE_SWITCH,
     OPTIONS_TYPE_NUMBER,
+    OPTIONS_TYPE_SIZE,
     OPTIONS_TYPE_TEXT,
     OPTIONS_TYPE_PATTERN,
 };
@@ -69,7 +76,7 @@ struct options_row {
     uint8_t type;    /* enum options_type */
     uint8_t scope;   /* enum options_scope, or'ed */
     uint16_t offset; /* in struct options */
-    uint32_t min, max;
+    uint64_t min, max;
 };
 extern const struct options_row options_table[OPTIONS_KEYS];
 
@@ -79,6 +86,7 @@ enum options_problem {
     OPTIONS_NEEDS_VALUE,  /* a bare key, or an empty value, where text or a number belongs */
     OPTIONS_NOT_A_SWITCH, /* not 0, 1, true, false, yes, no */
     OPTIONS_NOT_A_NUMBER, /* not decimal digits */
+    OPTIONS_NOT_A_SIZE,   /* not decimal digits with nothing, K, M or G behind them */
     OPTIONS_OUT_OF_RANGE, /* see the row's min and max */
     OPTIONS_BAD_QUOTE,    /* a quote without its end, or text right after it */
 };
@@ -114,6 +122,22 @@ const char *options_problem_text(enum options_problem problem);
 /* Whether `name` is like `pattern`, as fnmatch(3) without flags has it (`*`, `?`, `[a-z]`, `[!a]`,
  * `\`), on bytes, for the shim, which may not call fnmatch: that allocates. */
 bool options_match(struct options_text pattern, const char *name, size_t length);
+
+/* What a process may have as it starts; 0: not known. */
+struct options_host {
+    uint64_t max_fds;  /* soft RLIMIT_NOFILE */
+    uint64_t max_vmas; /* vm.max_map_count */
+    uint64_t page;     /* bytes */
+};
+
+/* Options that are good each by itself and make no sense together, or not in such a process.
+ * False: there are none. Otherwise `*key` is one to do without, and `*why` the end of a sentence
+ * that begins with it. */
+bool options_contradiction(const struct options *options, const struct options_host *host,
+                           enum options_key *key, const char **why);
+
+/* The key as if nobody had written it. */
+void options_forget(struct options *options, enum options_key key);
 
 static inline bool options_given(const struct options *options, enum options_key key)
 {

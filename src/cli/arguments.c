@@ -2,7 +2,10 @@
  * arguments.c: the command line and BOXLEDGER_OPTIONS, which share their keys (options.def). A
  * mistake is one line on stderr; nothing is guessed.
  */
+#include <fcntl.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 
@@ -28,8 +31,9 @@ static void complain(void *context, const struct options_complaint *complaint)
                 from->where, key, complaint->key.text, row->value_name);
         break;
     case OPTIONS_OUT_OF_RANGE:
-        cli_say("%s%.*s=%.*s is out of range: %u to %u", from->where, key, complaint->key.text,
-                (int)complaint->value.length, complaint->value.text, row->min, row->max);
+        cli_say("%s%.*s=%.*s is out of range: %llu to %llu", from->where, key, complaint->key.text,
+                (int)complaint->value.length, complaint->value.text, (unsigned long long)row->min,
+                (unsigned long long)row->max);
         break;
     default:
         cli_say("%s%.*s %s", from->where, key, complaint->key.text,
@@ -114,6 +118,33 @@ bool arguments_read(struct arguments *arguments, const char *subcommand, uint64_
     arguments->operands = argv + i;
     arguments->operand_count = argc - i;
     return true;
+}
+
+/* What a process that the command starts would have. */
+static struct options_host know_host(void)
+{
+    struct options_host host = {.page = (uint64_t)sysconf(_SC_PAGESIZE)};
+    cleanup_close int fd = open("/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC);
+    char text[32] = "";
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
+        host.max_fds = limit.rlim_cur;
+    if (fd >= 0 && read(fd, text, sizeof text - 1) > 0)
+        host.max_vmas = strtoull(text, NULL, 10);
+    return host;
+}
+
+bool arguments_agree(const struct arguments *arguments)
+{
+    struct options_host host = know_host();
+    enum options_key key;
+    const char *why;
+
+    if (!options_contradiction(&arguments->options, &host, &key, &why))
+        return true;
+    cli_say("%s %s", options_table[key].name, why);
+    return false;
 }
 
 void arguments_free(struct arguments *arguments)

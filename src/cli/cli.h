@@ -54,6 +54,9 @@ struct arguments {
 bool arguments_read(struct arguments *arguments, const char *subcommand, uint64_t only, int argc,
                     char **argv);
 void arguments_free(struct arguments *arguments);
+/* Whether the options make sense together, for a program started from here; false after one line
+ * on stderr. */
+bool arguments_agree(const struct arguments *arguments);
 /* A text option as a string, NULL where it was not given. */
 char *arguments_text(struct arguments *arguments, struct options_text text);
 /* The lines of --help, for the keys in `only`. */

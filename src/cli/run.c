@@ -147,6 +147,9 @@ static bool make_options(struct run *run, int ledger)
         } else if (row->type == OPTIONS_TYPE_NUMBER) {
             run->options =
                 arena_format(arena, "%s:%s=%u", run->options, row->name, *(const uint32_t *)field);
+        } else if (row->type == OPTIONS_TYPE_SIZE) {
+            run->options = arena_format(arena, "%s:%s=%llu", run->options, row->name,
+                                        *(const unsigned long long *)field);
         } else {
             const struct options_text *text = field;
 
@@ -252,7 +255,7 @@ static int prepare(struct run *run)
     struct failure failure = {0};
     int ledger = -1;
 
-    if (!rules_make_absolute(run->arguments))
+    if (!arguments_agree(run->arguments) || !rules_make_absolute(run->arguments))
         return CLI_USAGE;
     target_inspect(&run->target, run->arguments->operands[0]);
     if (run->target.status)

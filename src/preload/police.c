@@ -18,10 +18,26 @@
 #define MAP_32BIT 0 /* x86 only */
 #endif
 
+/* Options that make no sense together: one of them is done without, and that is said. */
+static void drop_contradictions(void)
+{
+    const struct options_host host = {.max_fds = shim.ledger.header->max_fds,
+                                      .max_vmas = shim.ledger.header->max_map_count,
+                                      .page = ~shim.page_mask + 1};
+    enum options_key key;
+    const char *why;
+    while (options_contradiction(&shim.options, &host, &key, &why)) {
+        shim_say((const char *[]){"boxledger: warning: BOXLEDGER_OPTIONS: ",
+                                  options_table[key].name, " ", why, "; ignored", NULL});
+        options_forget(&shim.options, key);
+    }
+}
+
 uint32_t police_begin(void)
 {
     const struct options *options = &shim.options;
     uint32_t policies = 0;
+    drop_contradictions();
     if (options->reclaim && !FAULT(reclaim_idle)) {
         policies |= POLICY_RECLAIM;
     }
@@ -31,8 +47,8 @@ uint32_t police_begin(void)
     if (options->placement) {
         policies |= POLICY_PLACEMENT;
     }
-    if (options->limit_vmas || options->limit_fds || options->reserve_vmas ||
-        options->reserve_fds) {
+    if (options->limit_vmas || options->limit_bytes || options->limit_fds ||
+        options->reserve_vmas || options->reserve_fds) {
         policies |= POLICY_LIMIT;
     }
     shim.ledger.header->policies = policies;

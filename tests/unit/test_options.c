@@ -152,6 +152,118 @@ static void what_is_wrong_is_told_and_changes_nothing(void **state)
     }
 }
 
+static void a_size_may_have_a_unit(void **state)
+{
+    static const struct {
+        const char *text;
+        uint64_t bytes;
+    } good[] = {
+        {"limit_bytes=0", 0},
+        {"limit_bytes=4096", 4096},
+        {"limit_bytes=3K", UINT64_C(3) << 10},
+        {"limit_bytes=64m", UINT64_C(64) << 20},
+        {"limit_bytes=131072G", UINT64_C(1) << 47},
+    };
+    static const struct {
+        const char *text;
+        enum options_problem problem;
+    } wrong[] = {
+        {"limit_bytes", OPTIONS_NEEDS_VALUE},
+        {"limit_bytes=", OPTIONS_NEEDS_VALUE},
+        {"limit_bytes=-1", OPTIONS_NOT_A_SIZE},
+        {"limit_bytes=K", OPTIONS_NOT_A_SIZE},
+        {"limit_bytes=1KB", OPTIONS_NOT_A_SIZE},
+        {"limit_bytes=1.5G", OPTIONS_NOT_A_SIZE},
+        {"limit_bytes=1 G", OPTIONS_UNKNOWN_KEY},
+        {"limit_bytes=0x10", OPTIONS_NOT_A_SIZE},
+        {"limit_fds=1K", OPTIONS_NOT_A_NUMBER},
+        {"limit_bytes=131073G", OPTIONS_OUT_OF_RANGE},
+        {"limit_vmas=-5", OPTIONS_NOT_A_NUMBER},
+        {"reserve_fds=4294967296", OPTIONS_OUT_OF_RANGE},
+        {"limit_bytes=99999999999999999999G", OPTIONS_OUT_OF_RANGE},
+        {"limit_bytes=18446744073709551617", OPTIONS_OUT_OF_RANGE},
+    };
+    struct options options;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        assert_int_equal(parse(&options, good[i].text).count, 0);
+        assert_int_equal(options.limit_bytes, good[i].bytes);
+    }
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        struct complaints complaints = parse(&options, wrong[i].text);
+
+        assert_int_equal(complaints.count, 1);
+        assert_int_equal(complaints.last.problem, wrong[i].problem);
+    }
+    assert_int_equal(parse(&options, "").count, 0);
+    assert_int_equal(options.quarantine_bytes, UINT64_C(64) << 20);
+}
+
+static void what_makes_no_sense_together_is_found(void **state)
+{
+    const struct options_host host = {.max_fds = 1024, .max_vmas = 65530, .page = 4096};
+    static const struct {
+        const char *text;
+        enum options_key key;
+    } wrong[] = {
+        {"quarantine_fds=10", OPTIONS_KEY_quarantine_fds},
+        {"reclaim=0:quarantine_bytes=1M", OPTIONS_KEY_quarantine_bytes},
+        {"reserve_fds=1024", OPTIONS_KEY_reserve_fds},
+        {"reserve_vmas=65530", OPTIONS_KEY_reserve_vmas},
+        {"reclaim:quarantine_fds=1000:reserve_fds=24", OPTIONS_KEY_quarantine_fds},
+        {"limit_bytes=4095", OPTIONS_KEY_limit_bytes},
+    };
+    static const char *const good[] = {
+        "",
+        "reclaim:quarantine_fds=1000:reserve_fds=23:quarantine_bytes=1M",
+        "reserve_fds=1023:reserve_vmas=65529:limit_bytes=4096",
+        "limit_fds=0:limit_vmas=0:limit_bytes=0:reserve_fds=0:reserve_vmas=0",
+    };
+    struct options options;
+    enum options_key key;
+    const char *why;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        assert_int_equal(parse(&options, wrong[i].text).count, 0);
+        assert_true(options_contradiction(&options, &host, &key, &why));
+        assert_int_equal(key, wrong[i].key);
+        assert_true(strlen(why) > 0);
+        options_forget(&options, key);
+        assert_false(options_given(&options, key));
+        assert_false(options_contradiction(&options, &host, &key, &why));
+    }
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        assert_int_equal(parse(&options, good[i]).count, 0);
+        assert_false(options_contradiction(&options, &host, &key, &why));
+    }
+    /* Of a process whose limits nobody knows, nothing is too much. */
+    assert_int_equal(parse(&options, "reserve_fds=1024:reserve_vmas=65530").count, 0);
+    assert_false(options_contradiction(&options, &(struct options_host){0}, &key, &why));
+}
+
+static void what_is_forgotten_was_never_written(void **state)
+{
+    struct options options, untouched;
+
+    (void)state;
+    options_init(&untouched);
+    assert_int_equal(
+        parse(&options, "limit_bytes=1G:verbosity=2:live:ledger=/x:follow:quarantine_bytes=1")
+            .count,
+        0);
+    for (unsigned i = 0; i < OPTIONS_KEYS; i++)
+        options_forget(&options, (enum options_key)i);
+    assert_int_equal(options.given, 0);
+    assert_int_equal(options.limit_bytes, 0);
+    assert_int_equal(options.quarantine_bytes, untouched.quarantine_bytes);
+    assert_int_equal(options.verbosity, 0);
+    assert_false(options.live);
+    assert_null(options.ledger.text);
+    assert_null(options.follow.text);
+}
+
 static void a_mistake_does_not_spoil_what_follows(void **state)
 {
     struct options options;
@@ -230,6 +342,9 @@ int main(void)
         cmocka_unit_test(the_later_of_two_counts),
         cmocka_unit_test(a_pattern_may_stand_alone),
         cmocka_unit_test(what_is_wrong_is_told_and_changes_nothing),
+        cmocka_unit_test(a_size_may_have_a_unit),
+        cmocka_unit_test(what_makes_no_sense_together_is_found),
+        cmocka_unit_test(what_is_forgotten_was_never_written),
         cmocka_unit_test(a_mistake_does_not_spoil_what_follows),
         cmocka_unit_test(any_bytes_are_survived),
         cmocka_unit_test(dashes_are_underscores_on_a_command_line),
