@@ -139,7 +139,7 @@ static int grant_if_there(const struct ruleset *ruleset, int directory, const ch
 
 /* What is not granted, as absolute paths without links; ends in NULL. */
 struct exclusions {
-    const char *paths[4 + 1];
+    const char *paths[5 + 1];
     size_t count;
 };
 
@@ -215,7 +215,8 @@ static int grant_devices(const struct ruleset *ruleset, bool random, struct erro
     return 0;
 }
 
-/* What boxsup answers for (proc.c, virtual.c, shadow.c) is not granted, but for directories. */
+/* What boxsup answers for (proc.c, virtual.c, shadow.c, cow_calls.c) is not granted, but for
+ * directories. */
 static int grant_reading(const struct ruleset *ruleset, const struct profile *profile,
                          struct error *error)
 {
@@ -225,13 +226,15 @@ static int grant_reading(const struct ruleset *ruleset, const struct profile *pr
         exclusions.paths[exclusions.count++] = "/etc/hostname";
     if (profile->shadow[0])
         exclusions.paths[exclusions.count++] = profile->shadow;
+    if (profile->cow[0])
+        exclusions.paths[exclusions.count++] = profile->cow;
     if (grant(ruleset, AT_FDCWD, "/", READ_DIR, error) != 0 ||
         grant_around(ruleset, "/", &exclusions, error) != 0)
         return -1;
     return grant_devices(ruleset, !profile->has_seed, error);
 }
 
-int access_make_ruleset(const struct profile *profile, struct error *error)
+int access_make_ruleset(const struct profile *profile, const char *upper, struct error *error)
 {
     int version = access_version(profile);
     struct ruleset_attributes attributes = {handled(version), 0,
@@ -248,6 +251,8 @@ int access_make_ruleset(const struct profile *profile, struct error *error)
         return error_set(error, errno, "cannot make a Landlock ruleset");
     ruleset = (struct ruleset){fd, attributes.handled_access_fs};
     if (grant_reading(&ruleset, profile, error) != 0)
+        return -1;
+    if (upper && grant(&ruleset, AT_FDCWD, upper, READ, error) != 0)
         return -1;
     for (size_t i = 0; i < profile->writable_count; i++)
         if (grant(&ruleset, AT_FDCWD, profile->writable[i], CHANGE, error) != 0)

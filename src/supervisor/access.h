@@ -24,7 +24,8 @@ bool access_refuses_truncation(const struct profile *profile);
 const char *access_missing(int version);
 
 /* A ruleset of the profile's grants, as many sandboxes may use it: a descriptor for
- * landlock_restrict_self, or -1 with the reason in *error. */
-int access_make_ruleset(const struct profile *profile, struct error *error);
+ * landlock_restrict_self, or -1 with the reason in *error. `upper` is what stands for the
+ * copy-on-write directory; NULL: there is none. */
+int access_make_ruleset(const struct profile *profile, const char *upper, struct error *error);
 
 #endif

@@ -8,8 +8,10 @@
 #include <sys/syscall.h>
 
 #include "supervisor/attributes.h"
+#include "supervisor/cow_calls.h"
 #include "supervisor/notify.h"
 #include "supervisor/opens.h"
+#include "supervisor/sandbox.h"
 #include "supervisor/stats.h"
 #include "supervisor/virtual.h"
 
@@ -50,5 +52,8 @@ void answers_give(const struct notification *notification)
             answers[i].give(notification);
             return;
         }
-    notify_fail(notification, ENOSYS);
+    if (notification->sandbox->cow)
+        cow_answer(notification);
+    else
+        notify_fail(notification, ENOSYS);
 }

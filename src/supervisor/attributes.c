@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "supervisor/cow_calls.h"
+#include "supervisor/cow_layer.h"
 #include "supervisor/lookup.h"
 #include "supervisor/notify.h"
 #include "supervisor/owned.h"
@@ -58,7 +60,7 @@ static struct change read_change(const struct seccomp_data *data)
 
 /* The file that is meant, as an O_PATH descriptor. 0, or an errno value. */
 static int find_target(const struct notification *notification, const struct change *change,
-                       int *target)
+                       bool *in_upper, int *target)
 {
     char path[PATH_MAX] = "";
     int failed = 0;
@@ -69,22 +71,15 @@ static int find_target(const struct notification *notification, const struct cha
         return failed;
     if (change->path != 0 && path[0] == 0 && !(change->flags & AT_EMPTY_PATH))
         return ENOENT;
+    if (notification->sandbox->cow)
+        return cow_find_for_change(notification, change->directory, path,
+                                   change->flags & AT_SYMLINK_NOFOLLOW, in_upper, target);
     *target = path[0] == 0 ? lookup_start(notification, change->directory)
                            : lookup_path(notification, change->directory, path,
                                          change->flags & AT_SYMLINK_NOFOLLOW);
     if (*target >= 0)
         return 0;
     return errno == ELOOP ? EPERM : errno;
-}
-
-/* Whether the process is of our user, whose rights this is done with. */
-static bool has_our_user(const struct notification *notification)
-{
-    char path[sizeof "/proc/" + NUMBER_BYTES];
-    struct stat status;
-
-    (void)snprintf(path, sizeof path, "/proc/%d", notify_thread(notification));
-    return stat(path, &status) == 0 && status.st_uid == geteuid();
 }
 
 static bool is_writable(const struct profile *profile, int target)
@@ -131,17 +126,33 @@ static int apply(const struct notification *notification, const struct change *c
     }
 }
 
+/* The same of a file of the upper layer, where some modes have a meaning of their own. */
+static int apply_in_upper(const struct notification *notification, struct change *change,
+                          int target)
+{
+    struct stat status;
+
+    if (fstat(target, &status) != 0)
+        return errno;
+    if (change->what == MODE)
+        change->values[0] = cow_mode((mode_t)change->values[0], S_ISDIR(status.st_mode));
+    return apply(notification, change, target);
+}
+
 void attributes_answer(const struct notification *notification)
 {
     struct change change = read_change(&notification->request.data);
     owned_fd int target = -1;
-    int failed = find_target(notification, &change, &target);
+    bool in_upper = false;
+    int failed = find_target(notification, &change, &in_upper, &target);
 
-    if (failed == 0 && (!has_our_user(notification) ||
-                        !is_writable(&notification->sandbox->policy->profile, target)))
+    if (failed == 0 &&
+        (!lookup_has_our_user(notification) ||
+         (!in_upper && !is_writable(&notification->sandbox->policy->profile, target))))
         failed = EPERM;
     if (failed == 0)
-        failed = apply(notification, &change, target);
+        failed = in_upper ? apply_in_upper(notification, &change, target)
+                          : apply(notification, &change, target);
     if (failed == 0)
         notify_return(notification, 0);
     else

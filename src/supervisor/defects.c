@@ -14,7 +14,7 @@
 
 #define ADDFD_LEAK                                                                                 \
     (DEFECT_ADDFD_LEAK_PROC | DEFECT_ADDFD_LEAK_HOSTNAME | DEFECT_ADDFD_LEAK_RANDOM |              \
-     DEFECT_ADDFD_LEAK_ROOT)
+     DEFECT_ADDFD_LEAK_ROOT | DEFECT_ADDFD_LEAK_ROOT_DIRECTORY | DEFECT_ADDFD_LEAK_COW)
 
 static const struct row {
     const char *name;
@@ -47,6 +47,9 @@ static const struct row {
     {"addfd-leak-random", DEFECT_ADDFD_LEAK_RANDOM, 0, "F5",
      "the same of an injected /dev/urandom or /dev/random"},
     {"addfd-leak-root", DEFECT_ADDFD_LEAK_ROOT, 0, "F5", "the same of a file opened under --root"},
+    {"addfd-leak-root-directory", DEFECT_ADDFD_LEAK_ROOT_DIRECTORY, 0, "F5",
+     "the same of a directory opened under --root"},
+    {"addfd-leak-cow", DEFECT_ADDFD_LEAK_COW, 0, "F5", "the same of a file opened under --cow"},
     {"pipe-no-cloexec", DEFECT_PIPE_NO_CLOEXEC, 0, "F5",
      "the control pipe is inherited by the sandboxed program"},
     {"short-read", DEFECT_SHORT_READ, 0, "F5",
@@ -76,5 +79,5 @@ unsigned defects_of_vm(uint32_t defects)
 void defects_print(void)
 {
     for (size_t i = 0; i < COUNT(rows); i++)
-        (void)printf("%-20s %s  %s\n", rows[i].name, rows[i].row, rows[i].text);
+        (void)printf("%-25s %s  %s\n", rows[i].name, rows[i].row, rows[i].text);
 }

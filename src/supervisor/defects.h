@@ -23,10 +23,12 @@ enum defect {
     DEFECT_ADDFD_LEAK_RANDOM = 1 << 7,
     DEFECT_PIPE_NO_CLOEXEC = 1 << 8,
     DEFECT_SHORT_READ = 1 << 9,
-    DEFECT_ADDFD_LEAK_ROOT = 1 << 13,
     DEFECT_SHADOW_UNSEALED = 1 << 10,
     DEFECT_SHADOW_UNBOUNDED = 1 << 11,
     DEFECT_SHADOW_STALE_SILENT = 1 << 12,
+    DEFECT_ADDFD_LEAK_ROOT = 1 << 13,
+    DEFECT_ADDFD_LEAK_ROOT_DIRECTORY = 1 << 14,
+    DEFECT_ADDFD_LEAK_COW = 1 << 15,
 };
 
 /* Adds what the name stands for to *defects: a defect, or addfd-leak for all of its variants.

@@ -11,12 +11,15 @@
 #include <seccomp.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "supervisor/access.h"
+#include "supervisor/cow_calls.h"
 #include "supervisor/error.h"
 #include "supervisor/profile.h"
 
@@ -167,7 +170,17 @@ static const int attributes[] = {
     SCMP_SYS(lchown), SCMP_SYS(fchown), SCMP_SYS(fchownat), SCMP_SYS(utimensat),
 };
 
-static void add_rules(struct maker *maker, const struct profile *profile)
+#define MARK_ARGUMENT 5
+
+/* Asks boxsup about a call on which, in the end, Landlock decides. */
+static void ask(struct maker *maker, int call, uint64_t mark)
+{
+    const struct scmp_arg_cmp is_not_ours = SCMP_CMP64(MARK_ARGUMENT, SCMP_CMP_NE, mark);
+
+    add(maker, SCMP_ACT_NOTIFY, call, 1, &is_not_ours);
+}
+
+static void add_rules(struct maker *maker, const struct profile *profile, uint64_t mark)
 {
     refuse_always(maker);
     if (!access_refuses_truncation(profile))
@@ -175,7 +188,9 @@ static void add_rules(struct maker *maker, const struct profile *profile)
     if (!profile->network)
         add(maker, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 0, NULL);
     for (size_t i = 0; i < COUNT(opens); i++)
-        add(maker, SCMP_ACT_NOTIFY, opens[i], 0, NULL);
+        ask(maker, opens[i], mark);
+    for (unsigned i = 0; profile->cow[0] && i < cow_call_count(); i++)
+        ask(maker, cow_call(i), mark);
     for (size_t i = 0; i < COUNT(attributes); i++)
         add(maker, SCMP_ACT_NOTIFY, attributes[i], 0, NULL);
     for (size_t i = 0; profile->shadow[0] && i < COUNT(stats); i++)
@@ -213,13 +228,16 @@ static int export_program(struct filter *filter, scmp_filter_ctx context, struct
 
 int filter_make(struct filter *filter, const struct profile *profile, struct error *error)
 {
-    struct maker maker = {seccomp_init(SCMP_ACT_ALLOW), 0};
+    struct maker maker = {NULL, 0};
     int result;
 
-    *filter = (struct filter){{0, NULL}};
+    *filter = (struct filter){{0, NULL}, 0};
+    if (getrandom(&filter->mark, sizeof filter->mark, 0) != (ssize_t)sizeof filter->mark)
+        return error_set(error, errno, "cannot have a random number");
+    maker.context = seccomp_init(SCMP_ACT_ALLOW);
     if (!maker.context)
         return error_set(error, ENOMEM, "libseccomp cannot begin a filter");
-    add_rules(&maker, profile);
+    add_rules(&maker, profile, filter->mark);
     result = maker.failed != 0 ? error_set(error, maker.failed, "libseccomp refuses a rule")
                                : export_program(filter, maker.context, error);
     seccomp_release(maker.context);

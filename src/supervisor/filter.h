@@ -7,6 +7,7 @@
 #define SUPERVISOR_FILTER_H
 
 #include <linux/filter.h>
+#include <stdint.h>
 
 #include "supervisor/owned.h"
 
@@ -15,6 +16,9 @@ struct profile;
 
 struct filter {
     struct sock_fprog program;
+    /* A call with this as its sixth argument is boxsup's own, in a process of the sandbox
+     * (cow_redo.h). Random, and nobody in the sandbox knows it. */
+    uint64_t mark;
 };
 
 /* Makes the program that each sandbox of a profile installs. Returns 0, or -1 with the reason. */

@@ -113,11 +113,12 @@ _Noreturn void inside_run(const struct inside *inside)
         fail(inside, INSIDE_STDIO, NULL);
     if (inside->policy->root >= 0 && fchdir(inside->policy->root) != 0)
         fail(inside, INSIDE_DIRECTORY, profile->root);
-    if (inside->directory && chdir(inside->directory) != 0)
+    if (inside->start >= 0 ? fchdir(inside->start) != 0
+                           : inside->directory && chdir(inside->directory) != 0)
         fail(inside, INSIDE_DIRECTORY, inside->directory);
     if (!set_limits(profile))
         fail(inside, INSIDE_LIMITS, NULL);
-    if (syscall(SYS_landlock_restrict_self, inside->policy->ruleset, 0) != 0)
+    if (syscall(SYS_landlock_restrict_self, inside->ruleset, 0) != 0)
         fail(inside, INSIDE_LANDLOCK, NULL);
     /* All of the supervisor's close by themselves. This is for those of whoever started it. */
     if (!(profile->defects & DEFECT_PIPE_NO_CLOEXEC))

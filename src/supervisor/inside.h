@@ -38,7 +38,9 @@ struct inside {
     const char *path; /* of the command, found already */
     char *const *command;
     char *const *environment;
+    int ruleset;           /* of Landlock */
     const char *directory; /* NULL: as it is */
+    int start;             /* the same as a descriptor; -1: it is not one */
     int stdio[3];          /* what becomes 0, 1, 2; -1: as they are */
     int channel;           /* a socket: takes the listener */
     int control;           /* a pipe: takes the report */

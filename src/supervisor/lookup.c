@@ -9,6 +9,7 @@
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -67,6 +68,15 @@ int lookup_open(int fd, int flags)
 
     (void)snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     return open(link, flags | O_CLOEXEC);
+}
+
+bool lookup_has_our_user(const struct notification *notification)
+{
+    char path[sizeof "/proc/" + NUMBER_BYTES];
+    struct stat status;
+
+    (void)snprintf(path, sizeof path, "/proc/%d", notify_thread(notification));
+    return stat(path, &status) == 0 && status.st_uid == geteuid();
 }
 
 bool lookup_is_below(const char *path, const char *directory)

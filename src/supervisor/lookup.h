@@ -24,6 +24,9 @@ bool lookup_name(int fd, char *path, size_t bytes);
 /* A new descriptor of what an O_PATH descriptor leads to, or -1 with errno. */
 int lookup_open(int fd, int flags);
 
+/* Whether the process is of our user, whose rights boxsup does things with. */
+bool lookup_has_our_user(const struct notification *notification);
+
 /* Whether a path is below a directory; both absolute, without links. */
 bool lookup_is_below(const char *path, const char *directory);
 

@@ -10,6 +10,8 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 
+#include "supervisor/cow_calls.h"
+#include "supervisor/cow_walk.h"
 #include "supervisor/lookup.h"
 #include "supervisor/notify.h"
 #include "supervisor/owned.h"
@@ -30,17 +32,22 @@ struct open_request {
     int directory;
     uint64_t path;
     int flags;
+    mode_t mode;
+    unsigned argument; /* the number of the path */
 };
 
 static struct open_request read_request(const struct seccomp_data *data)
 {
 #ifdef SYS_open
     if (data->nr == SYS_open)
-        return (struct open_request){AT_FDCWD, data->args[0], (int)data->args[1]};
+        return (struct open_request){AT_FDCWD, data->args[0], (int)data->args[1],
+                                     (mode_t)data->args[2], 0};
     if (data->nr == SYS_creat)
-        return (struct open_request){AT_FDCWD, data->args[0], O_CREAT | O_WRONLY | O_TRUNC};
+        return (struct open_request){AT_FDCWD, data->args[0], O_CREAT | O_WRONLY | O_TRUNC,
+                                     (mode_t)data->args[1], 0};
 #endif
-    return (struct open_request){(int)data->args[0], data->args[1], (int)data->args[2]};
+    return (struct open_request){(int)data->args[0], data->args[1], (int)data->args[2],
+                                 (mode_t)data->args[3], 1};
 }
 
 static bool is_random(const struct stat *status)
@@ -60,13 +67,53 @@ static bool truncates_unseen(const struct policy *policy, int flags)
     return policy->refuses_truncation && (flags & O_TRUNC) && (flags & O_ACCMODE) == O_RDONLY;
 }
 
+/* What boxsup answers for itself; `target` may be -1. False: nothing was answered. */
+static bool answer_virtual(const struct notification *notification, int target, int flags)
+{
+    const struct policy *policy = notification->sandbox->policy;
+    struct stat status;
+
+    if (target < 0 || fstat(target, &status) != 0 || (flags & O_PATH))
+        return false;
+    if (status.st_dev == policy->proc && S_ISREG(status.st_mode))
+        proc_answer_open(notification, target, flags);
+    else if (policy->profile.has_seed && is_random(&status))
+        virtual_answer_random(notification, flags);
+    else if (policy->profile.hostname && is_hostname(policy, &status))
+        virtual_answer_hostname(notification, flags);
+    else if (policy->profile.shadow[0] && S_ISREG(status.st_mode) &&
+             shadow_is_meant(notification, target, flags))
+        shadow_answer_open(notification, target, flags);
+    else
+        return false;
+    return true;
+}
+
+/* With a copy-on-write directory: there, or virtual, or the kernel's by the path that is meant. */
+static void answer_with_upper(const struct notification *notification,
+                              const struct open_request *request, const char *path)
+{
+    owned_cow_place struct cow_place place = COW_PLACE_NONE;
+    bool no_follow =
+        (request->flags & O_NOFOLLOW) || ((request->flags & O_CREAT) && (request->flags & O_EXCL));
+
+    if (path[0] == 0) {
+        notify_fail(notification, ENOENT);
+        return;
+    }
+    cow_find(notification, request->directory, path, no_follow, &place);
+    if (place.inside)
+        cow_answer_open(notification, &place, request->flags, request->mode);
+    else if (!answer_virtual(notification, place.target, request->flags))
+        cow_leave(notification, &place, request->argument);
+}
+
 void opens_answer(const struct notification *notification)
 {
     const struct policy *policy = notification->sandbox->policy;
     struct open_request request = read_request(&notification->request.data);
     char path[PATH_MAX];
     owned_fd int target = -1;
-    struct stat status;
     int failed;
 
     if (truncates_unseen(policy, request.flags)) {
@@ -82,20 +129,11 @@ void opens_answer(const struct notification *notification)
         redirect_answer_open(notification, request.directory, path, request.flags);
         return;
     }
-    target = lookup_path(notification, request.directory, path, request.flags & O_NOFOLLOW);
-    if (target < 0 || fstat(target, &status) != 0 || (request.flags & O_PATH)) {
-        notify_continue(notification);
+    if (notification->sandbox->cow) {
+        answer_with_upper(notification, &request, path);
         return;
     }
-    if (status.st_dev == policy->proc && S_ISREG(status.st_mode))
-        proc_answer_open(notification, target, request.flags);
-    else if (policy->profile.has_seed && is_random(&status))
-        virtual_answer_random(notification, request.flags);
-    else if (policy->profile.hostname && is_hostname(policy, &status))
-        virtual_answer_hostname(notification, request.flags);
-    else if (policy->profile.shadow[0] && S_ISREG(status.st_mode) &&
-             shadow_is_meant(notification, target, request.flags))
-        shadow_answer_open(notification, target, request.flags);
-    else
+    target = lookup_path(notification, request.directory, path, request.flags & O_NOFOLLOW);
+    if (!answer_virtual(notification, target, request.flags))
         notify_continue(notification);
 }

@@ -14,6 +14,7 @@
 
 #include "supervisor/defects.h"
 #include "supervisor/error.h"
+#include "supervisor/lookup.h"
 #include "supervisor/shadow.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -132,6 +133,36 @@ static int set_shadow(struct options *options, const char *value, struct error *
     return 0;
 }
 
+static int set_cow(struct options *options, const char *value, struct error *error)
+{
+    if (!realpath(value, options->profile.cow))
+        return error_set(error, errno, "%s", value);
+    if (strcmp(options->profile.cow, "/") == 0)
+        return error_set(error, 0, "/ cannot be copy-on-write");
+    return 0;
+}
+
+static int set_upper(struct options *options, const char *value, struct error *error)
+{
+    (void)error;
+    options->profile.upper = value;
+    return 0;
+}
+
+static int set_commit(struct options *options, const char *value, struct error *error)
+{
+    (void)value, (void)error;
+    options->profile.commits = true;
+    return 0;
+}
+
+static int set_discard(struct options *options, const char *value, struct error *error)
+{
+    (void)value, (void)error;
+    options->profile.commits = false;
+    return 0;
+}
+
 static int set_root(struct options *options, const char *value, struct error *error)
 {
     if (!realpath(value, options->profile.root))
@@ -242,6 +273,10 @@ static const struct option {
     {"hostname", "NAME", set_hostname, ALL, "is shown"},
     {"seed", "N", set_seed, ALL, "random bytes come from it, the same ones each time"},
     {"root", "DIR", set_root, ALL, "files are opened as if it were the root, for reading"},
+    {"cow", "DIR", set_cow, ALL, "what is changed below it is changed in a layer above it"},
+    {"upper", "DIR", set_upper, OPTIONS_RUN, "where that layer is and stays (a temporary one)"},
+    {"commit", NULL, set_commit, OPTIONS_RUN, "what changed is written back if all went well"},
+    {"discard", NULL, set_discard, OPTIONS_RUN, "what changed is forgotten (so it is)"},
     {"shadow", "DIR", set_shadow, ALL, "files below it are opened as sealed copies"},
     {"shadow-cap", "SIZE", set_shadow_cap, ALL, "of a file that is copied (256M)"},
     {"shadow-budget", "SIZE", set_shadow_budget, ALL, "of all copies at once (1G)"},
@@ -300,6 +335,29 @@ static int read_environment(struct options *options, struct error *error)
     return 0;
 }
 
+/* Whether a writable path and the copy-on-write directory have something in common. */
+static bool overlaps(const struct profile *profile, const char *writable)
+{
+    return strcmp(writable, profile->cow) == 0 || lookup_is_below(writable, profile->cow) ||
+           lookup_is_below(profile->cow, writable);
+}
+
+static int check_together(const struct profile *profile, struct error *error)
+{
+    if (profile->root[0] && profile->shadow[0])
+        return error_set(error, 0, "--root and --shadow cannot be had together");
+    if (profile->cow[0] && (profile->root[0] || profile->shadow[0]))
+        return error_set(error, 0, "--cow and --%s cannot be had together",
+                         profile->root[0] ? "root" : "shadow");
+    if (!profile->cow[0] && (profile->upper || profile->commits))
+        return error_set(error, 0, "--%s is for --cow", profile->upper ? "upper" : "commit");
+    for (size_t i = 0; profile->cow[0] && i < profile->writable_count; i++)
+        if (overlaps(profile, profile->writable[i]))
+            return error_set(error, 0, "--cow=%s and --write=%s cannot be had together",
+                             profile->cow, profile->writable[i]);
+    return 0;
+}
+
 int options_read(struct options *options, enum options_command command, int argc, char **argv,
                  struct error *error)
 {
@@ -326,8 +384,8 @@ int options_read(struct options *options, enum options_command command, int argc
         if (read_one(options, command, argv[next] + 2, error) != 0)
             return -1;
     }
-    if (options->profile.root[0] && options->profile.shadow[0])
-        return error_set(error, 0, "--root and --shadow cannot be had together");
+    if (check_together(&options->profile, error) != 0)
+        return -1;
     options->operands = argv + next;
     return 0;
 }

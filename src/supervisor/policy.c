@@ -35,9 +35,11 @@ int policy_make(struct policy *policy, const struct profile *profile, struct err
             return error_set(error, errno, "cannot open %s", profile->root);
     }
     policy->refuses_truncation = !access_refuses_truncation(profile);
-    policy->ruleset = access_make_ruleset(profile, error);
-    if (policy->ruleset < 0 || filter_make(&policy->filter, profile, error) != 0 ||
-        note_files(policy, error) != 0 ||
+    /* With a copy-on-write directory each sandbox has one of its own (cow.h). */
+    if (!profile->cow[0])
+        policy->ruleset = access_make_ruleset(profile, NULL, error);
+    if ((!profile->cow[0] && policy->ruleset < 0) ||
+        filter_make(&policy->filter, profile, error) != 0 || note_files(policy, error) != 0 ||
         shadow_budget_make(&policy->shadow_budget, profile->shadow_budget, error) != 0) {
         policy_clear(policy);
         return -1;

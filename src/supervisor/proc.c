@@ -44,7 +44,7 @@ static pid_t read_status(pid_t pid, const char *key)
     return 0;
 }
 
-static pid_t process_of(pid_t thread)
+pid_t proc_process_of(pid_t thread)
 {
     return read_status(thread, "Tgid:");
 }
@@ -52,7 +52,7 @@ static pid_t process_of(pid_t thread)
 /* Whether a process is the sandbox's first or below it. */
 static bool is_inside(const struct sandbox *sandbox, pid_t pid)
 {
-    pid = process_of(pid);
+    pid = proc_process_of(pid);
     while (pid > 1 && pid != sandbox->main)
         pid = read_status(pid, "PPid:");
     return pid == sandbox->main;
@@ -73,12 +73,12 @@ const char *proc_own_path(const struct notification *notification, const char *p
     pid_t thread = notify_thread(notification);
 
     if (rest) {
-        (void)snprintf(space, bytes, "/proc/%d%s", process_of(thread), rest);
+        (void)snprintf(space, bytes, "/proc/%d%s", proc_process_of(thread), rest);
         return space;
     }
     rest = skip_directory(path, "/proc/thread-self");
     if (rest) {
-        (void)snprintf(space, bytes, "/proc/%d/task/%d%s", process_of(thread), thread, rest);
+        (void)snprintf(space, bytes, "/proc/%d/task/%d%s", proc_process_of(thread), thread, rest);
         return space;
     }
     return path;
@@ -98,7 +98,7 @@ static void answer_process(const struct notification *notification, pid_t pid, c
     owned_fd int fd = -1;
 
     if (pid == getpid())
-        pid = process_of(notify_thread(notification));
+        pid = proc_process_of(notify_thread(notification));
     (void)snprintf(path, sizeof path, "/proc/%d", pid);
     directory = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     /* Asked after the directory is open, which stays that of one process. */

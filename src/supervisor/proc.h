@@ -7,6 +7,7 @@
 #define SUPERVISOR_PROC_H
 
 #include <stddef.h>
+#include <sys/types.h>
 
 struct notification;
 
@@ -14,6 +15,9 @@ struct notification;
  * asks. Either `path` itself or in `space`. */
 const char *proc_own_path(const struct notification *notification, const char *path, char *space,
                           size_t bytes);
+
+/* The process of a thread; 0: it is gone. */
+pid_t proc_process_of(pid_t thread);
 
 /* Answers the open of a regular file of /proc, which `target` is an O_PATH descriptor of. */
 void proc_answer_open(const struct notification *notification, int target, int flags);

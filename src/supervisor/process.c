@@ -18,6 +18,8 @@
 #include "boxledger.h"
 #include "supervisor/children.h"
 #include "supervisor/command.h"
+#include "supervisor/cow.h"
+#include "supervisor/cow_commit.h"
 #include "supervisor/defects.h"
 #include "supervisor/error.h"
 #include "supervisor/inside.h"
@@ -148,13 +150,17 @@ static int start(struct run *run, const struct process_request *request, const c
                  struct error *error)
 {
     const struct policy *policy = run->sandbox.policy;
+    owned_fd int start_directory =
+        run->sandbox.cow ? cow_start_directory(run->sandbox.cow, request->directory) : -1;
     struct inside inside = {
         .policy = policy,
         .supervisor = getpid(),
         .path = path,
         .command = request->command,
         .environment = request->environment,
+        .ruleset = run->sandbox.cow ? run->sandbox.cow->ruleset : policy->ruleset,
         .directory = request->directory,
+        .start = start_directory,
         .stdio = {request->stdio[0], request->stdio[1], request->stdio[2]},
     };
 
@@ -255,6 +261,16 @@ static void finish(struct run *run, struct process_result *result)
     }
 }
 
+/* What the command changed is not lost where it cannot be written back. */
+static int commit(struct run *run, struct error *error)
+{
+    if (cow_commit(run->sandbox.cow, error) == 0)
+        return 0;
+    error->number = 0; /* it is not the command's fault */
+    cow_keep(run->sandbox.cow, error);
+    return -1;
+}
+
 int process_run(const struct policy *policy, const struct process_request *request,
                 struct process_result *result, struct error *error)
 {
@@ -278,10 +294,15 @@ int process_run(const struct policy *policy, const struct process_request *reque
         return -1;
     owner = boxledger_begin(request->label);
     (void)boxledger_enter(owner);
-    failed = start(&run, request, path, error);
+    failed = policy->profile.cow[0] ? cow_begin(&run.sandbox.cow, &policy->profile, error) : 0;
+    if (failed == 0)
+        failed = start(&run, request, path, error);
     if (failed == 0)
         failed = serve(&run, result, error);
     finish(&run, result);
+    if (failed == 0 && policy->profile.commits && process_exit_status(result) == 0)
+        failed = commit(&run, error);
+    cow_end(&run.sandbox.cow);
     result->notifications = run.sandbox.notifications;
     (void)boxledger_leave(owner);
     (void)boxledger_end(owner);

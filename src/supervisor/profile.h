@@ -38,6 +38,12 @@ struct profile {
      * (redirect.h); "": they are not. */
     char root[PATH_MAX];
 
+    /* What is changed below this directory, absolute and without links, is changed in a layer above
+     * it (cow.h); "": there is none. */
+    char cow[PATH_MAX];
+    const char *upper; /* the layer's directory; NULL: a temporary one */
+    bool commits;      /* what changed is written back where the command was successful */
+
     uint32_t defects;
 };
 

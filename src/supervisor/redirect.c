@@ -35,7 +35,8 @@ static bool is_any_of(const char *path, const char *const *paths, size_t count)
     return false;
 }
 
-static void inject(const struct notification *notification, int opened, int flags)
+/* A call site of its own for each kind, and its own defect. */
+static void inject(const struct notification *notification, int opened, int flags, uint32_t defect)
 {
     owned_fd int fd = opened;
 
@@ -44,7 +45,7 @@ static void inject(const struct notification *notification, int opened, int flag
         return;
     }
     notify_inject(notification, fd, flags & O_CLOEXEC);
-    if (notification->sandbox->policy->profile.defects & DEFECT_ADDFD_LEAK_ROOT)
+    if (notification->sandbox->policy->profile.defects & defect)
         (void)owned_fd_move(&fd);
 }
 
@@ -59,7 +60,8 @@ static bool answer_machine(const struct notification *notification, const char *
         virtual_answer_random(notification, flags);
     } else if (is_any_of(path, devices, COUNT(devices)) ||
                is_any_of(path, random_devices, COUNT(random_devices))) {
-        inject(notification, open(path, (flags & O_ACCMODE) | O_CLOEXEC | O_NOCTTY), flags);
+        inject(notification, open(path, (flags & O_ACCMODE) | O_CLOEXEC | O_NOCTTY), flags,
+               DEFECT_ADDFD_LEAK_ROOT);
     } else if (strcmp(path, "/etc/hostname") == 0 && policy->profile.hostname) {
         virtual_answer_hostname(notification, flags);
     } else {
@@ -127,5 +129,6 @@ void redirect_answer_open(const struct notification *notification, int directory
         notify_fail(notification, failed);
     else
         inject(notification,
-               flags & O_PATH ? owned_fd_move(&target) : lookup_open(target, O_RDONLY), flags);
+               flags & O_PATH ? owned_fd_move(&target) : lookup_open(target, O_RDONLY), flags,
+               S_ISDIR(status.st_mode) ? DEFECT_ADDFD_LEAK_ROOT_DIRECTORY : DEFECT_ADDFD_LEAK_ROOT);
 }

@@ -10,6 +10,7 @@
 #include "supervisor/random.h"
 #include "supervisor/shadow.h"
 
+struct cow;
 struct policy;
 
 struct sandbox {
@@ -18,6 +19,7 @@ struct sandbox {
     int listener; /* its notifications */
     struct random random;
     struct shadows shadows;
+    struct cow *cow;                    /* NULL: no directory is copy-on-write */
     void (*tell)(const char *sentence); /* what its user should know; NULL: nobody listens */
     uint64_t notifications;
 };

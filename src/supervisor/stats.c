@@ -10,9 +10,11 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "supervisor/cow_calls.h"
 #include "supervisor/lookup.h"
 #include "supervisor/notify.h"
 #include "supervisor/owned.h"
+#include "supervisor/sandbox.h"
 #include "supervisor/shadow.h"
 
 /* The calls in one form. */
@@ -65,6 +67,10 @@ void stats_answer(const struct notification *notification)
     struct stat_request request = read_request(&notification->request.data);
     char path[PATH_MAX] = "";
 
+    if (notification->sandbox->cow) {
+        cow_answer(notification);
+        return;
+    }
     /* A path that cannot be read is the kernel's to refuse. */
     if (request.path == 0 ||
         (notify_read_text(notification, request.path, path, sizeof path) == 0 && path[0] == 0))

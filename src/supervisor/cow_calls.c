@@ -1,0 +1,764 @@
+/*
+ * cow_calls.c: see cow_calls.h. A row of the table for each call, and a function that does it.
+ */
+#include "supervisor/cow_calls.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "supervisor/cow.h"
+#include "supervisor/cow_layer.h"
+#include "supervisor/cow_redo.h"
+#include "supervisor/cow_walk.h"
+#include "supervisor/defects.h"
+#include "supervisor/lookup.h"
+#include "supervisor/notify.h"
+#include "supervisor/owned.h"
+#include "supervisor/policy.h"
+#include "supervisor/proc.h"
+#include "supervisor/sandbox.h"
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#define NUMBER_BYTES (3 * sizeof(int))
+
+/* Linux 6.13; newer than Debian 12's headers. */
+enum {
+    CALL_GETXATTRAT = 464,
+    CALL_LISTXATTRAT = 465,
+};
+
+/* What a function returns that leaves the call to the kernel: no result and no -errno. */
+#define NATIVE INT64_MIN
+
+/* Whether the path's last link is followed. */
+enum follow {
+    FOLLOW,
+    NO_FOLLOW,
+    UNLESS_FLAG, /* AT_SYMLINK_NOFOLLOW */
+    IF_FLAG,     /* AT_SYMLINK_FOLLOW */
+};
+
+#define NONE (-1)
+
+struct call;
+
+struct row {
+    int call;
+    int64_t (*give)(struct call *call);
+    int directory; /* the number of the argument, or NONE */
+    int path;
+    int flags; /* or NONE */
+    enum follow follow;
+    bool may_be_missing; /* the name may be free */
+};
+
+struct call {
+    const struct notification *notification;
+    const __u64 *args;
+    struct cow *cow;
+    const struct row *row;
+    int flags;
+    struct cow_place place;
+};
+
+/* --- what the functions share ----------------------------------------------------------------- */
+
+/* The process's file mode creation mask. */
+static mode_t mask_of(const struct notification *notification)
+{
+    char path[sizeof "/proc//status" + NUMBER_BYTES];
+    char line[256];
+    owned_file FILE *file = NULL;
+    unsigned mask = S_IRWXG | S_IRWXO;
+
+    (void)snprintf(path, sizeof path, "/proc/%d/status", notify_thread(notification));
+    file = fopen(path, "re");
+    while (file && fgets(line, sizeof line, file))
+        if (sscanf(line, "Umask: %o", &mask) == 1)
+            break;
+    return mask;
+}
+
+static int64_t result_of(int returned)
+{
+    return returned == 0 ? 0 : -errno;
+}
+
+/* A file that stands for one becomes a real one, which is the place's target then. */
+static int make_real(struct cow *cow, struct cow_place *place, bool empty)
+{
+    int failed;
+
+    if (!cow_stands_for(&place->status))
+        return 0;
+    if (S_ISDIR(place->status.st_mode)) {
+        failed = cow_fill(cow, place->target);
+    } else {
+        failed = cow_copy_up(cow, place->parent, place->name, empty);
+        if (failed == 0)
+            owned_fd_replace(&place->target,
+                             openat(place->parent, place->name, O_PATH | O_NOFOLLOW | O_CLOEXEC));
+    }
+    if (failed == 0 && fstat(place->target, &place->status) != 0)
+        failed = errno;
+    return failed;
+}
+
+static int64_t write_result(const struct call *call, unsigned argument, const void *bytes,
+                            size_t count)
+{
+    return -notify_write(call->notification, call->args[argument], bytes, count);
+}
+
+/* --- looking ---------------------------------------------------------------------------------- */
+
+static int open_meant(const struct call *call)
+{
+    return cow_open_meant(call->cow, call->place.parent, call->place.name, call->place.target);
+}
+
+/* A directory has the number of its own, which stays the same when it is filled. */
+static int64_t on_stat(struct call *call)
+{
+    owned_fd int meant = open_meant(call);
+    struct stat status;
+
+    if (meant < 0 || fstat(meant, &status) != 0)
+        return -errno;
+    if (S_ISDIR(status.st_mode)) {
+        status.st_dev = call->place.status.st_dev;
+        status.st_ino = call->place.status.st_ino;
+    }
+    return write_result(call, (unsigned)call->row->path + 1, &status, sizeof status);
+}
+
+static int64_t on_statx(struct call *call)
+{
+    owned_fd int meant = open_meant(call);
+    struct statx status;
+
+    if (meant < 0 || statx(meant, "", (call->flags & AT_STATX_SYNC_TYPE) | AT_EMPTY_PATH,
+                           (unsigned)call->args[3], &status) != 0)
+        return -errno;
+    if (S_ISDIR(status.stx_mode)) {
+        status.stx_dev_major = major(call->place.status.st_dev);
+        status.stx_dev_minor = minor(call->place.status.st_dev);
+        status.stx_ino = call->place.status.st_ino;
+    }
+    return write_result(call, 4, &status, sizeof status);
+}
+
+static int64_t on_access(struct call *call)
+{
+    int mode = (int)call->args[call->row->path + 1];
+    owned_fd int meant = open_meant(call);
+    long failed;
+
+    if (meant < 0)
+        return -errno;
+    failed = syscall(SYS_faccessat2, meant, "", mode, (call->flags & AT_EACCESS) | AT_EMPTY_PATH);
+    /* What is below is not what would be written to. */
+    if (failed != 0 && errno == EROFS)
+        failed = syscall(SYS_faccessat2, meant, "", mode & ~W_OK,
+                         (call->flags & AT_EACCESS) | AT_EMPTY_PATH);
+    return failed == 0 ? 0 : -errno;
+}
+
+static int64_t give_text(const struct call *call, const char *text, size_t length)
+{
+    size_t room = (size_t)call->args[call->row->path + 2];
+    int failed;
+
+    if ((int)room <= 0)
+        return -EINVAL;
+    length = length < room ? length : room;
+    failed = notify_write(call->notification, call->args[call->row->path + 1], text, length);
+    return failed == 0 ? (int64_t)length : -failed;
+}
+
+static int64_t on_readlink(struct call *call)
+{
+    char text[PATH_MAX];
+    ssize_t length;
+
+    if (!S_ISLNK(call->place.status.st_mode))
+        return -EINVAL;
+    length = readlinkat(call->place.target, "", text, sizeof text);
+    return length < 0 ? -errno : give_text(call, text, (size_t)length);
+}
+
+/* A path in `tree` is one in DIR. False: it is none. */
+static bool name_outside(const struct cow *cow, char *path, size_t bytes)
+{
+    size_t length = strlen(cow->tree_path);
+    char whole[PATH_MAX];
+
+    if (strcmp(path, cow->tree_path) != 0 && !lookup_is_below(path, cow->tree_path))
+        return false;
+    if ((size_t)snprintf(whole, sizeof whole, "%s%s", cow->profile->cow, path + length) >= bytes)
+        return false;
+    memcpy(path, whole, strlen(whole) + 1);
+    return true;
+}
+
+/* A link of /proc to what is in `tree`: a process's own directory, or what it has open. */
+static int64_t on_readlink_outside(struct call *call)
+{
+    char text[PATH_MAX];
+    ssize_t length = -1;
+
+    if (call->place.target >= 0 && S_ISLNK(call->place.status.st_mode) &&
+        call->place.status.st_dev == call->notification->sandbox->policy->proc)
+        length = readlinkat(call->place.target, "", text, sizeof text - 1);
+    if (length < 0)
+        return NATIVE;
+    text[length] = 0;
+    return name_outside(call->cow, text, sizeof text) ? give_text(call, text, strlen(text))
+                                                      : NATIVE;
+}
+
+static int64_t on_getcwd(struct call *call)
+{
+    owned_fd int directory = lookup_start(call->notification, AT_FDCWD);
+    char path[PATH_MAX];
+    int failed;
+
+    if (directory < 0 || !lookup_name(directory, path, sizeof path) ||
+        !name_outside(call->cow, path, sizeof path))
+        return NATIVE;
+    if (faccessat(directory, ".", F_OK, 0) != 0 && errno == ENOENT)
+        return -ENOENT;
+    if (call->args[1] < strlen(path) + 1)
+        return -ERANGE;
+    failed = notify_write(call->notification, call->args[0], path, strlen(path) + 1);
+    return failed == 0 ? (int64_t)strlen(path) + 1 : -failed;
+}
+
+static int64_t on_attributes(struct call *call)
+{
+    (void)call;
+    return -ENOTSUP;
+}
+
+/* --- what the process does itself ------------------------------------------------------------- */
+
+static int64_t on_enter(struct call *call)
+{
+    int failed;
+
+    if (!S_ISDIR(call->place.status.st_mode))
+        return -ENOTDIR;
+    failed = make_real(call->cow, &call->place, false);
+    return failed == 0 ? NATIVE : -failed;
+}
+
+static int64_t on_native(struct call *call)
+{
+    int failed = make_real(call->cow, &call->place, false);
+
+    return failed == 0 ? NATIVE : -failed;
+}
+
+/* --- changing --------------------------------------------------------------------------------- */
+
+static int64_t on_mkdir(struct call *call)
+{
+    const struct cow_place *place = &call->place;
+    mode_t mode = (mode_t)call->args[call->row->path + 1] & ~mask_of(call->notification);
+
+    if (place->target >= 0)
+        return -EEXIST;
+    if (mkdirat(place->parent, place->name, S_IRWXU) != 0)
+        return -errno;
+    return result_of(fchmodat(place->parent, place->name, cow_mode(mode, true), 0));
+}
+
+static int64_t on_mknod(struct call *call)
+{
+    const struct cow_place *place = &call->place;
+    mode_t mode = (mode_t)call->args[call->row->path + 1];
+    owned_fd int fd = -1;
+
+    if (place->target >= 0)
+        return -EEXIST;
+    if ((mode & S_IFMT) != 0 && !S_ISREG(mode))
+        return -EPERM;
+    fd = openat(place->parent, place->name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                S_IRUSR | S_IWUSR);
+    if (fd < 0)
+        return -errno;
+    return result_of(fchmod(fd, cow_mode(mode & ~mask_of(call->notification), false)));
+}
+
+/* The path is the second of two, and the first one a text. */
+static int64_t on_symlink(struct call *call)
+{
+    const struct cow_place *place = &call->place;
+    char text[PATH_MAX];
+    int failed;
+
+    if (place->target >= 0)
+        return -EEXIST;
+    failed = notify_read_text(call->notification, call->args[0], text, sizeof text);
+    if (failed != 0)
+        return -failed;
+    return result_of(symlinkat(text, place->parent, place->name));
+}
+
+static int remove_name(struct cow *cow, const struct cow_place *place, int flags)
+{
+    char path[PATH_MAX];
+    int failed = cow_relative(cow, place->parent, place->name, path, sizeof path);
+
+    if (failed == 0 && unlinkat(place->parent, place->name, flags) != 0)
+        failed = errno;
+    return failed == 0 ? cow_note_removed(cow, path) : failed;
+}
+
+static int64_t remove_directory(struct call *call)
+{
+    struct cow_place *place = &call->place;
+    int failed;
+
+    if (!S_ISDIR(place->status.st_mode))
+        return -ENOTDIR;
+    if (strcmp(place->name, ".") == 0)
+        return -EBUSY;                           /* DIR itself, or a path that ends in a dot */
+    failed = make_real(call->cow, place, false); /* to see whether it is empty */
+    return -(failed == 0 ? remove_name(call->cow, place, AT_REMOVEDIR) : failed);
+}
+
+static int64_t on_rmdir(struct call *call)
+{
+    return remove_directory(call);
+}
+
+static int64_t on_unlink(struct call *call)
+{
+    if (call->flags & AT_REMOVEDIR)
+        return remove_directory(call);
+    if (S_ISDIR(call->place.status.st_mode))
+        return -EISDIR;
+    return -remove_name(call->cow, &call->place, 0);
+}
+
+static int64_t on_truncate(struct call *call)
+{
+    off_t length = (off_t)call->args[1];
+    owned_fd int fd = -1;
+    int failed;
+
+    if (S_ISDIR(call->place.status.st_mode))
+        return -EISDIR;
+    failed = make_real(call->cow, &call->place, length == 0);
+    if (failed != 0)
+        return -failed;
+    fd = lookup_open(call->place.target, O_WRONLY | O_NONBLOCK);
+    return fd < 0 ? -errno : result_of(ftruncate(fd, length));
+}
+
+/* --- two paths -------------------------------------------------------------------------------- */
+
+/* What a directory of DIR's own stands for cannot be elsewhere: no path would lead to it. */
+static bool is_of_lower(const struct cow *cow, const struct cow_place *place)
+{
+    owned_fd int lower = -1;
+    char path[PATH_MAX];
+
+    if (cow_relative(cow, place->parent, place->name, path, sizeof path) != 0)
+        return true;
+    lower = cow_open_lower(cow, path, O_PATH | O_DIRECTORY);
+    return lower >= 0;
+}
+
+/* Makes what is to get another name a real file, or refuses. */
+static int prepare_move(struct cow *cow, struct cow_place *place)
+{
+    if (place->target < 0)
+        return place->failed;
+    if (strcmp(place->name, ".") == 0)
+        return EBUSY;
+    if (S_ISDIR(place->status.st_mode))
+        return is_of_lower(cow, place) ? EXDEV : 0;
+    return make_real(cow, place, false);
+}
+
+static int move(struct cow *cow, struct cow_place *from, struct cow_place *to, unsigned flags)
+{
+    char path[PATH_MAX];
+    int failed = prepare_move(cow, from);
+
+    if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE))
+        return EINVAL;
+    if (failed == 0 && (flags & RENAME_EXCHANGE))
+        failed = prepare_move(cow, to);
+    else if (failed == 0 && to->target >= 0 && S_ISDIR(to->status.st_mode))
+        failed = cow_fill(cow, to->target); /* to see whether it is empty */
+    if (failed == 0)
+        failed = cow_relative(cow, from->parent, from->name, path, sizeof path);
+    if (failed == 0 &&
+        syscall(SYS_renameat2, from->parent, from->name, to->parent, to->name, flags) != 0)
+        failed = errno;
+    return failed == 0 && !(flags & RENAME_EXCHANGE) ? cow_note_removed(cow, path) : failed;
+}
+
+/* One more path of the call. */
+static int find_other(const struct call *call, int directory, unsigned argument,
+                      struct cow_place *place)
+{
+    char path[PATH_MAX];
+    int failed = notify_read_text(call->notification, call->args[argument], path, sizeof path);
+
+    if (failed == 0 && path[0] == 0)
+        failed = ENOENT;
+    if (failed == 0)
+        cow_find(call->notification, directory, path, true, place);
+    return failed;
+}
+
+/* The other path's arguments follow the first one's. */
+static int find_second(const struct call *call, struct cow_place *place)
+{
+    bool with_directories = call->row->directory != NONE;
+
+    return find_other(call, with_directories ? (int)call->args[2] : AT_FDCWD,
+                      with_directories ? 3 : 1, place);
+}
+
+static bool is_free_or_there(const struct cow_place *place)
+{
+    return place->failed == 0 || (place->failed == ENOENT && place->parent >= 0);
+}
+
+static int64_t on_rename(struct call *call)
+{
+    owned_cow_place struct cow_place to = COW_PLACE_NONE;
+    unsigned flags =
+        call->notification->request.data.nr == SYS_renameat2 ? (unsigned)call->args[4] : 0;
+    int failed = find_second(call, &to);
+
+    if (failed != 0)
+        return -failed;
+    if (!call->place.inside && !to.inside)
+        return call->place.native && to.native ? NATIVE : -EXDEV;
+    if (!is_free_or_there(&call->place) || !is_free_or_there(&to))
+        return call->place.failed != 0 ? -call->place.failed : -to.failed;
+    if (!call->place.inside || !to.inside)
+        return -EXDEV;
+    return -move(call->cow, &call->place, &to, flags);
+}
+
+static int64_t on_link(struct call *call)
+{
+    owned_cow_place struct cow_place to = COW_PLACE_NONE;
+    int failed = find_second(call, &to);
+
+    if (failed != 0)
+        return -failed;
+    if (!call->place.inside && !to.inside)
+        return call->place.native && to.native ? NATIVE : -EXDEV;
+    if (call->place.failed != 0 || !is_free_or_there(&to))
+        return call->place.failed != 0 ? -call->place.failed : -to.failed;
+    if (!call->place.inside || !to.inside)
+        return -EXDEV;
+    if (to.target >= 0)
+        return -EEXIST;
+    if (S_ISDIR(call->place.status.st_mode))
+        return -EPERM;
+    failed = make_real(call->cow, &call->place, false);
+    if (failed != 0)
+        return -failed;
+    return result_of(linkat(call->place.parent, call->place.name, to.parent, to.name, 0));
+}
+
+/* --- the table -------------------------------------------------------------------------------- */
+
+static const struct row rows[] = {
+    {SYS_newfstatat, on_stat, 0, 1, 3, UNLESS_FLAG, false},
+    {SYS_statx, on_statx, 0, 1, 2, UNLESS_FLAG, false},
+    {SYS_faccessat, on_access, 0, 1, NONE, FOLLOW, false},
+    {SYS_faccessat2, on_access, 0, 1, 3, UNLESS_FLAG, false},
+    {SYS_readlinkat, on_readlink, 0, 1, NONE, NO_FOLLOW, false},
+    {SYS_mkdirat, on_mkdir, 0, 1, NONE, NO_FOLLOW, true},
+    {SYS_mknodat, on_mknod, 0, 1, NONE, NO_FOLLOW, true},
+    {SYS_symlinkat, on_symlink, 1, 2, NONE, NO_FOLLOW, true},
+    {SYS_unlinkat, on_unlink, 0, 1, 2, NO_FOLLOW, false},
+    {SYS_renameat2, on_rename, 0, 1, NONE, NO_FOLLOW, true},
+    {SYS_linkat, on_link, 0, 1, 4, IF_FLAG, true},
+    {SYS_truncate, on_truncate, NONE, 0, NONE, FOLLOW, false},
+    {SYS_chdir, on_enter, NONE, 0, NONE, FOLLOW, false},
+    {SYS_execve, on_native, NONE, 0, NONE, FOLLOW, false},
+    {SYS_execveat, on_native, 0, 1, 4, UNLESS_FLAG, false},
+    {SYS_statfs, on_native, NONE, 0, NONE, FOLLOW, false},
+    {SYS_inotify_add_watch, on_native, NONE, 1, NONE, FOLLOW, false},
+    {SYS_getxattr, on_attributes, NONE, 0, NONE, FOLLOW, false},
+    {SYS_lgetxattr, on_attributes, NONE, 0, NONE, NO_FOLLOW, false},
+    {SYS_listxattr, on_attributes, NONE, 0, NONE, FOLLOW, false},
+    {SYS_llistxattr, on_attributes, NONE, 0, NONE, NO_FOLLOW, false},
+    {CALL_GETXATTRAT, on_attributes, 0, 1, 2, UNLESS_FLAG, false},
+    {CALL_LISTXATTRAT, on_attributes, 0, 1, 2, UNLESS_FLAG, false},
+    {SYS_getcwd, on_getcwd, NONE, NONE, NONE, FOLLOW, false},
+#ifdef SYS_renameat
+    {SYS_renameat, on_rename, 0, 1, NONE, NO_FOLLOW, true},
+#endif
+#ifdef SYS_stat
+    {SYS_stat, on_stat, NONE, 0, NONE, FOLLOW, false},
+    {SYS_lstat, on_stat, NONE, 0, NONE, NO_FOLLOW, false},
+    {SYS_access, on_access, NONE, 0, NONE, FOLLOW, false},
+    {SYS_readlink, on_readlink, NONE, 0, NONE, NO_FOLLOW, false},
+    {SYS_mkdir, on_mkdir, NONE, 0, NONE, NO_FOLLOW, true},
+    {SYS_mknod, on_mknod, NONE, 0, NONE, NO_FOLLOW, true},
+    {SYS_symlink, on_symlink, NONE, 1, NONE, NO_FOLLOW, true},
+    {SYS_unlink, on_unlink, NONE, 0, NONE, NO_FOLLOW, false},
+    {SYS_rmdir, on_rmdir, NONE, 0, NONE, NO_FOLLOW, false},
+    {SYS_rename, on_rename, NONE, 0, NONE, NO_FOLLOW, true},
+    {SYS_link, on_link, NONE, 0, NONE, NO_FOLLOW, true},
+#endif
+};
+
+unsigned cow_call_count(void)
+{
+    return COUNT(rows);
+}
+
+int cow_call(unsigned index)
+{
+    return rows[index].call;
+}
+
+static const struct row *find_row(int call)
+{
+    for (size_t i = 0; i < COUNT(rows); i++)
+        if (rows[i].call == call)
+            return &rows[i];
+    return NULL;
+}
+
+static bool follows(const struct call *call)
+{
+    switch (call->row->follow) {
+    case FOLLOW:
+        return true;
+    case NO_FOLLOW:
+        return false;
+    case UNLESS_FLAG:
+        return !(call->flags & AT_SYMLINK_NOFOLLOW);
+    default:
+        return call->flags & AT_SYMLINK_FOLLOW;
+    }
+}
+
+static bool has_two_paths(const struct row *row)
+{
+    return row->give == on_rename || row->give == on_link;
+}
+
+static int64_t give(struct call *call)
+{
+    if (has_two_paths(call->row))
+        return call->row->give(call);
+    if (!call->place.inside)
+        return call->row->give == on_readlink ? on_readlink_outside(call) : NATIVE;
+    if (call->place.failed != 0 && !(call->row->may_be_missing && is_free_or_there(&call->place)))
+        return -call->place.failed;
+    return call->row->give(call);
+}
+
+/* The place is found: what the call's function says is the answer. */
+static void answer(struct call *call)
+{
+    int64_t result;
+
+    if (call->place.inside && !lookup_has_our_user(call->notification)) {
+        notify_fail(call->notification, EACCES);
+        return;
+    }
+    result = give(call);
+    if (result == NATIVE)
+        cow_leave(call->notification, &call->place, (unsigned)call->row->path);
+    else if (result < 0)
+        notify_fail(call->notification, (int)-result);
+    else
+        notify_return(call->notification, result);
+}
+
+void cow_answer(const struct notification *notification)
+{
+    const struct seccomp_data *data = &notification->request.data;
+    struct call call = {
+        .notification = notification,
+        .args = data->args,
+        .cow = notification->sandbox->cow,
+        .row = find_row(data->nr),
+        .place = COW_PLACE_NONE,
+    };
+    const struct row *row = call.row;
+    char path[PATH_MAX];
+    int failed = 0;
+
+    call.flags = row->flags != NONE ? (int)data->args[row->flags] : 0;
+    if (row->path == NONE) {
+        call.place.native = call.place.inside = true;
+        answer(&call);
+        return;
+    }
+    failed = notify_read_text(notification, data->args[row->path], path, sizeof path);
+    if (failed != 0) {
+        notify_fail(notification, failed);
+        return;
+    }
+    /* A descriptor is what it is. */
+    if (path[0] == 0) {
+        notify_continue(notification);
+        return;
+    }
+    cow_find(notification, row->directory != NONE ? (int)data->args[row->directory] : AT_FDCWD,
+             path, !follows(&call), &call.place);
+    answer(&call);
+    cow_place_clear(&call.place);
+}
+
+void cow_leave(const struct notification *notification, const struct cow_place *place,
+               unsigned argument)
+{
+    char path[PATH_MAX];
+
+    if (place->native)
+        notify_continue(notification);
+    else if (!is_free_or_there(place))
+        notify_fail(notification, place->failed);
+    else if (!cow_real_path(place, path, sizeof path))
+        notify_fail(notification, ENAMETOOLONG);
+    else
+        cow_redo(notification, argument, path);
+}
+
+/* --- opens ------------------------------------------------------------------------------------ */
+
+static void inject(const struct notification *notification, int opened, int flags)
+{
+    owned_fd int fd = opened;
+
+    if (fd < 0) {
+        notify_fail(notification, errno);
+        return;
+    }
+    notify_inject(notification, fd, flags & O_CLOEXEC);
+    if (notification->sandbox->policy->profile.defects & DEFECT_ADDFD_LEAK_COW)
+        (void)owned_fd_move(&fd);
+}
+
+/* What of an open's flags is for the file that is open then. */
+#define STATUS_FLAGS                                                                               \
+    (O_ACCMODE | O_APPEND | O_NONBLOCK | O_SYNC | O_DSYNC | O_DIRECT | O_NOATIME | O_TRUNC)
+
+static int create(const struct notification *notification, const struct cow_place *place, int flags,
+                  mode_t mode)
+{
+    owned_fd int fd = openat(place->parent, place->name,
+                             (flags & STATUS_FLAGS) | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                             S_IRUSR | S_IWUSR);
+
+    if (fd < 0 || fchmod(fd, cow_mode(mode & ~mask_of(notification), false)) != 0)
+        return -1;
+    return owned_fd_move(&fd);
+}
+
+static int open_file(struct cow *cow, struct cow_place *place, int flags)
+{
+    owned_fd int meant = -1;
+
+    if (cow_stands_for(&place->status) && (flags & O_ACCMODE) == O_RDONLY && !(flags & O_TRUNC)) {
+        meant = cow_open_meant(cow, place->parent, place->name, place->target);
+        return meant < 0 ? -1 : lookup_open(meant, flags & STATUS_FLAGS);
+    }
+    errno = make_real(cow, place, flags & O_TRUNC);
+    return errno != 0 ? -1 : lookup_open(place->target, flags & STATUS_FLAGS);
+}
+
+/* An entry that is there. A descriptor, or -1 with errno. */
+static int open_target(struct cow *cow, struct cow_place *place, int flags)
+{
+    mode_t mode = place->status.st_mode;
+
+    errno = 0;
+    if ((flags & O_CREAT) && (flags & O_EXCL))
+        errno = EEXIST;
+    else if (S_ISLNK(mode) && !(flags & O_PATH))
+        errno = ELOOP;
+    else if ((flags & O_DIRECTORY) && !S_ISDIR(mode))
+        errno = ENOTDIR;
+    else if (S_ISDIR(mode) && !(flags & O_PATH) &&
+             ((flags & O_ACCMODE) != O_RDONLY || (flags & (O_CREAT | O_TRUNC))))
+        errno = EISDIR;
+    else if (!S_ISREG(mode) && !S_ISDIR(mode) && !S_ISLNK(mode))
+        errno = ENXIO;
+    else if (S_ISDIR(mode))
+        errno = make_real(cow, place, false);
+    if (errno != 0)
+        return -1;
+    if (flags & O_PATH)
+        return cow_open_meant(cow, place->parent, place->name, place->target);
+    return S_ISDIR(mode) ? lookup_open(place->target, O_RDONLY | O_DIRECTORY)
+                         : open_file(cow, place, flags);
+}
+
+void cow_answer_open(const struct notification *notification, struct cow_place *place, int flags,
+                     mode_t mode)
+{
+    struct cow *cow = notification->sandbox->cow;
+    bool creates =
+        place->failed == ENOENT && place->parent >= 0 && (flags & O_CREAT) && !(flags & O_PATH);
+
+    if (!lookup_has_our_user(notification))
+        notify_fail(notification, EACCES);
+    else if ((flags & O_TMPFILE) == O_TMPFILE)
+        notify_fail(notification, EOPNOTSUPP);
+    else if (creates && (place->slash || (flags & O_DIRECTORY)))
+        notify_fail(notification, place->slash ? EISDIR : EINVAL);
+    else if (creates)
+        inject(notification, create(notification, place, flags, mode), flags);
+    else if (place->failed != 0)
+        notify_fail(notification, place->failed);
+    else
+        inject(notification, open_target(cow, place, flags), flags);
+}
+
+/* --- attributes ------------------------------------------------------------------------------- */
+
+int cow_find_for_change(const struct notification *notification, int directory, const char *path,
+                        bool no_follow, bool *inside, int *target)
+{
+    owned_cow_place struct cow_place place = COW_PLACE_NONE;
+    owned_fd int start = -1;
+    char name[PATH_MAX] = "";
+    int failed;
+
+    *inside = false;
+    if (path[0] == 0) {
+        /* A file of DIR is open for reading only, and stood for; it is found by its path. */
+        start = lookup_start(notification, directory);
+        if (start < 0)
+            return EBADF;
+        if (!lookup_name(start, name, sizeof name) ||
+            !lookup_is_below(name, notification->sandbox->cow->profile->cow)) {
+            *inside = lookup_is_below(name, notification->sandbox->cow->tree_path);
+            *target = owned_fd_move(&start);
+            return 0;
+        }
+        path = name;
+    }
+    cow_find(notification, directory, path, no_follow, &place);
+    if (place.failed != 0)
+        return place.failed;
+    *inside = place.inside;
+    failed = place.inside ? make_real(notification->sandbox->cow, &place, false) : 0;
+    *target = owned_fd_move(&place.target);
+    return failed;
+}
