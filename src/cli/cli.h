@@ -211,6 +211,8 @@ struct run {
     struct sigaction actions_before[RUN_SIGNALS];
     sigset_t mask_before;
     struct rlimit stack_before;
+    int *inherited; /* descriptors, but for the standard ones */
+    size_t inherited_count;
 };
 /* Handles signals from now on, to the end of the command. */
 void run_begin(struct run *run, struct arguments *arguments, struct output *output);
@@ -218,6 +220,7 @@ void run_begin(struct run *run, struct arguments *arguments, struct output *outp
  * saved as `ledger`, unless NULL. Returns 0, with `wait_status` and `reports` set, or the status of
  * enum cli_status with which a command ends that has no report. */
 int run_once(struct run *run, const char *ledger);
+void run_end(struct run *run);
 /* Whether the last run went on, by exec, where it could not be watched; it has been said then. */
 bool run_went_on(struct run *run, const struct output *output);
 /* The first signal since run_begin that asked the command to end, passed on or not; 0: none. */

@@ -318,6 +318,7 @@ static int gate_command(struct gate *gate)
         if (status == 0)
             status = judge_all(gate);
     }
+    run_end(&gate->run);
     judged_free(&gate->judged);
     baseline_free(&gate->baseline);
     output_free(&gate->output, false);

@@ -57,6 +57,40 @@ int run_interrupted(void)
     return __atomic_load_n(&interrupted, __ATOMIC_SEQ_CST);
 }
 
+/* Calls `on` for each descriptor that an exec would pass on, but for the standard ones. */
+static void each_passed_on(struct run *run, void (*on)(struct run *run, int fd))
+{
+    DIR *directory = opendir("/proc/self/fd");
+    struct dirent *entry;
+
+    while (directory && (entry = readdir(directory))) {
+        int fd = atoi(entry->d_name), flags;
+
+        if (fd <= STDERR_FILENO)
+            continue;
+        flags = fcntl(fd, F_GETFD);
+        if (flags >= 0 && !(flags & FD_CLOEXEC))
+            on(run, fd);
+    }
+    if (directory)
+        closedir(directory);
+}
+
+static void note_inherited(struct run *run, int fd)
+{
+    run->inherited = base_grow(run->inherited, run->inherited_count, sizeof *run->inherited);
+    run->inherited[run->inherited_count++] = fd;
+}
+
+/* libdw opens files so that an exec passes them on. */
+static void keep_from_program(struct run *run, int fd)
+{
+    for (size_t i = 0; i < run->inherited_count; i++)
+        if (run->inherited[i] == fd)
+            return;
+    (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+
 _Static_assert(HANDLED == RUN_SIGNALS, "struct run keeps what each was before");
 
 void run_begin(struct run *run, struct arguments *arguments, struct output *output)
@@ -70,6 +104,7 @@ void run_begin(struct run *run, struct arguments *arguments, struct output *outp
                         .watch.inotify = -1,
                         .watch.lock = -1};
     (void)getrlimit(RLIMIT_STACK, &run->stack_before);
+    each_passed_on(run, note_inherited);
     (void)sigemptyset(&none);
     (void)sigprocmask(SIG_BLOCK, &none, &run->mask_before);
     (void)sigfillset(&action.sa_mask);
@@ -456,6 +491,7 @@ int run_once(struct run *run, const char *ledger)
     size_t reports_before = run->output->count;
     int status;
 
+    each_passed_on(run, keep_from_program);
     run->complete = false;
     run->failure = (struct failure){0};
     if (ledger)
@@ -470,6 +506,13 @@ int run_once(struct run *run, const char *ledger)
     run->reports = run->output->count - reports_before;
     free_run(run, run->reports == 0);
     return status;
+}
+
+void run_end(struct run *run)
+{
+    free(run->inherited);
+    run->inherited = NULL;
+    run->inherited_count = 0;
 }
 
 bool run_went_on(struct run *run, const struct output *output)
@@ -519,6 +562,7 @@ static int run_command(struct arguments *arguments)
     if (status == 0)
         status = report_run(&run);
     output_free(&output, output.count == 0);
+    run_end(&run);
     return status;
 }
 
