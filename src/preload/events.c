@@ -74,17 +74,21 @@ uint64_t shim_now(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-static uint32_t capture_into(const struct unwind_start *here, struct ledger_actor *actor,
-                             uint64_t *frames, unsigned max)
+static inline __attribute__((always_inline)) uint32_t capture_into(const struct unwind_start *here,
+                                                                   struct ledger_actor *actor,
+                                                                   uint64_t *frames, unsigned max,
+                                                                   struct unwind_draft *draft)
 {
     unsigned flags = 0;
     uint32_t generation = 0;
-    unsigned count = unwind_capture(here, frames, max, &flags, &generation, actor->may_grow);
+    unsigned count = unwind_capture(here, frames, max, &flags, &generation, actor->may_grow, draft);
     if (count == max && max < LEDGER_FRAMES_MAX) {
         flags |= LEDGER_STACK_TRUNCATED;
     }
-    return ledger_stack_intern(&shim.ledger, actor, frames, count, flags,
-                               shim.generation_base + generation);
+    uint32_t stack = ledger_stack_intern(&shim.ledger, actor, frames, count, flags,
+                                         shim.generation_base + generation);
+    unwind_remember(draft, here, stack);
+    return stack;
 }
 
 /* For a handler that interrupted the capture of a handler that interrupted a capture. */
@@ -92,7 +96,8 @@ static __attribute__((noinline)) uint32_t capture_few(const struct unwind_start 
                                                       struct ledger_actor *actor)
 {
     uint64_t frames[16];
-    return capture_into(here, actor, frames, 16);
+    struct unwind_draft draft; /* stays closed: that few are not remembered */
+    return capture_into(here, actor, frames, 16, &draft);
 }
 
 static bool is_free(ledger_mark mark)
@@ -112,14 +117,11 @@ static __attribute__((noinline)) void waste_stack(void)
 #endif
 
 /* Never inlined: what it takes of the stack must be gone while the ledger is changed. */
-static __attribute__((noinline)) uint32_t capture(const struct unwind_start *here,
-                                                  struct ledger_actor *actor)
+static __attribute__((noinline)) uint32_t capture_anew(const struct unwind_start *here,
+                                                       struct ledger_actor *actor)
 {
     volatile uint64_t canary = LEDGER_CANARY(&canary);
     unsigned level = 0;
-    if (unlikely(shim.vm_children) && !shim_is_this_process()) {
-        return 0; /* it may run at the same time as us, on this thread's storage */
-    }
 #ifdef BOXLEDGER_FAULTS
     if (FAULT(deep_stack)) {
         waste_stack();
@@ -132,9 +134,20 @@ static __attribute__((noinline)) uint32_t capture(const struct unwind_start *her
         return capture_few(here, actor);
     }
     ledger_set_mark(&shim_thread.capturing[level], &canary);
-    uint32_t stack = capture_into(here, actor, shim_thread.frames[level], LEDGER_FRAMES_MAX);
+    shim_thread.draft[level].mark = &canary;
+    uint32_t stack = capture_into(here, actor, shim_thread.frames[level], LEDGER_FRAMES_MAX,
+                                  &shim_thread.draft[level]);
     ledger_set_mark(&shim_thread.capturing[level], NULL);
     return stack;
+}
+
+static uint32_t capture(const struct unwind_start *here, struct ledger_actor *actor)
+{
+    if (unlikely(shim.vm_children) && !shim_is_this_process()) {
+        return 0; /* it may run at the same time as us, on this thread's storage */
+    }
+    uint32_t known = FAULT(deep_stack) ? 0 : unwind_recall(here);
+    return likely(known) ? known : capture_anew(here, actor);
 }
 
 uint32_t shim_stack(const struct unwind_start *here)

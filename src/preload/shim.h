@@ -68,6 +68,7 @@ struct shim_thread {
     /* Where a stack is captured: it would be half a KiB of the program's own. */
     ledger_mark capturing[SHIM_CAPTURES];
     uint64_t frames[SHIM_CAPTURES][LEDGER_FRAMES_MAX];
+    struct unwind_draft draft[SHIM_CAPTURES];
     uint32_t filters; /* that it has put on itself */
     bool known;
     bool was_free; /* when it began, no thread that it could have inherited from had a filter */

@@ -6,8 +6,7 @@
  * system call, takes no lock, allocates nothing, and never follows a chain that no CFI vouches
  * for: where it does not know, the stack ends and says so. unwind_libunwind.c helps it over a
  * frame whose CFI it can read but not express.
- *
- * The memo of whole stacks (DESIGN 9, layer 1) belongs in front of stack_walk().
+ * In front of it is the memo of whole stacks, unwind_memo.c.
  */
 #ifdef HAVE_CONFIG_H
 #include "config.h"
@@ -27,17 +26,11 @@
 #include "ledger/format.h"
 #include "raw.h"
 #include "unwind_libunwind.h"
+#include "unwind_machine.h"
+#include "unwind_memo.h"
 #include "unwind_modules.h"
 
-/* Stacks hold what sanitizers call poisoned and what other threads' signal handlers wrote. */
-#define READS_STACKS __attribute__((no_sanitize("address", "thread")))
 #define LIKELY(x) __builtin_expect(!!(x), 1)
-
-#if defined(__x86_64__)
-#define ADDRESS_BITS 47 /* of user space: psABI and Documentation/arch/x86/x86_64/mm.rst */
-#else
-#define ADDRESS_BITS 48 /* larger ones only on request, Documentation/arch/arm64/memory.rst */
-#endif
 
 /* ---- Layouts remembered: one word an address -------------------------------------------------
  *
@@ -47,9 +40,8 @@
 
 #define BUCKET_BITS 11
 #define BUCKET_WORDS 8 /* a cache line */
-#define TAG_BITS (ADDRESS_BITS - BUCKET_BITS)
+#define TAG_BITS (UNWIND_ADDRESS_BITS - BUCKET_BITS)
 #define LAYOUT_BITS (64 - TAG_BITS)
-#define ADDRESS_MASK ((UINT64_C(1) << ADDRESS_BITS) - 1)
 #define TAG_MASK ((UINT64_C(1) << TAG_BITS) - 1)
 
 /* process-global because code looks the same to all threads; 0: free */
@@ -57,7 +49,7 @@ static _Alignas(64) _Atomic uint64_t layouts[1 << BUCKET_BITS][BUCKET_WORDS];
 
 static uint64_t address_scramble(uintptr_t address)
 {
-    return (address * UINT64_C(0x9e3779b97f4a7c15)) & ADDRESS_MASK; /* odd: has an inverse */
+    return (address * UINT64_C(0x9e3779b97f4a7c15)) & UNWIND_ADDRESS_MASK; /* odd: has an inverse */
 }
 
 #if defined(__x86_64__)
@@ -161,14 +153,23 @@ _Static_assert(LAYOUT_BITS >= 27, "a packed layout has 27 bits");
 #endif
 _Static_assert(UNWIND_OPAQUE <= 7, "forms have 3 bits");
 
+/* Where in its bucket a word lies if it can. */
+static inline unsigned layout_place(uint64_t scrambled)
+{
+    return (unsigned)(scrambled >> 3) % BUCKET_WORDS;
+}
+
 /* The packed layout; 0: not remembered. */
 static inline uint32_t layout_recall(uintptr_t address)
 {
-    uint64_t scrambled = address_scramble(address);
+    uint64_t scrambled = address_scramble(address), first;
     _Atomic uint64_t *bucket = layouts[scrambled >> TAG_BITS];
 
-    if (address & ~ADDRESS_MASK)
+    if (address & ~UNWIND_ADDRESS_MASK)
         return 0;
+    first = atomic_load_explicit(&bucket[layout_place(scrambled)], memory_order_relaxed);
+    if (LIKELY(((first ^ scrambled) & TAG_MASK) == 0))
+        return (uint32_t)(first >> TAG_BITS);
     for (unsigned i = 0; i < BUCKET_WORDS; i++) {
         uint64_t word = atomic_load_explicit(&bucket[i], memory_order_relaxed);
 
@@ -185,17 +186,15 @@ static void layout_remember(uintptr_t address, struct unwind_layout layout)
     uint64_t scrambled = address_scramble(address), word;
     _Atomic uint64_t *bucket = layouts[scrambled >> TAG_BITS];
     uint32_t packed;
-    unsigned i;
+    unsigned first = layout_place(scrambled), i;
 
-    if ((address & ~ADDRESS_MASK) || !layout_pack(layout, &packed))
+    if ((address & ~UNWIND_ADDRESS_MASK) || !layout_pack(layout, &packed))
         return;
     word = (uint64_t)packed << TAG_BITS | (scrambled & TAG_MASK);
-    for (i = 0; i < BUCKET_WORDS; i++)
-        if (atomic_load_explicit(&bucket[i], memory_order_relaxed) == 0)
+    for (i = 0; i < BUCKET_WORDS; i++) /* full: any victim will do */
+        if (atomic_load_explicit(&bucket[(first + i) % BUCKET_WORDS], memory_order_relaxed) == 0)
             break;
-    if (i == BUCKET_WORDS) /* full: any victim will do */
-        i = (unsigned)(scrambled >> 3) % BUCKET_WORDS;
-    atomic_store_explicit(&bucket[i], word, memory_order_relaxed);
+    atomic_store_explicit(&bucket[(first + i) % BUCKET_WORDS], word, memory_order_relaxed);
 }
 
 void unwind_layouts_drop(void)
@@ -204,6 +203,7 @@ void unwind_layouts_drop(void)
         for (size_t j = 0; j < BUCKET_WORDS; j++)
             if (atomic_load_explicit(&layouts[i][j], memory_order_relaxed) != 0)
                 atomic_store_explicit(&layouts[i][j], 0, memory_order_relaxed);
+    unwind_memo_drop();
 }
 
 /* ---- Where a thread's stacks are --------------------------------------------------------------
@@ -241,7 +241,7 @@ void unwind_note_altstack(uintptr_t start, uintptr_t end)
 #define CONTROL_BLOCK_ABOVE 0x4000u /* at most that much lies between it and the stack's end */
 #define STACK_SIZE_LEAST 16384u     /* PTHREAD_STACK_MIN */
 
-static __attribute__((noinline)) READS_STACKS void thread_stack_find(void)
+static __attribute__((noinline)) UNWIND_READS_STACKS void thread_stack_find(void)
 {
     uintptr_t tp = (uintptr_t)__builtin_thread_pointer();
 #if defined(__x86_64__)
@@ -296,6 +296,7 @@ struct walk {
     bool exact;   /* pc is an instruction that a signal interrupted, not a return address */
     bool settled; /* remembered layouts may be used */
     bool may_call;
+    struct unwind_draft *draft; /* for the memo */
 };
 
 #define UNKNOWN_STACK_REACH                                                                        \
@@ -311,7 +312,8 @@ static void walk_enter_stack(struct walk *w)
  * word is there: what lies between sp and the word belongs to the frame, so its page is mapped,
  * unless it is the first word of the page. (Entry functions of coroutines have no return address;
  * where theirs would be, the stack may end.) */
-static inline READS_STACKS bool walk_read(const struct walk *w, uintptr_t at, uintptr_t *value)
+static inline UNWIND_READS_STACKS bool walk_read(const struct walk *w, uintptr_t at,
+                                                 uintptr_t *value)
 {
     if (at < w->sp || at % sizeof(*value))
         return false;
@@ -345,8 +347,8 @@ static uintptr_t walk_popped(const struct walk *w, uintptr_t frame, uintptr_t fr
 
 /* Reads a saved register. Between a function's pop and its return, CFI still names the place on
  * the stack that it was popped from, which holds it until a signal's frame is put there. */
-static inline READS_STACKS bool walk_read_saved(const struct walk *w, uintptr_t at,
-                                                uintptr_t *value)
+static inline UNWIND_READS_STACKS bool walk_read_saved(const struct walk *w, uintptr_t at,
+                                                       uintptr_t *value)
 {
     if (LIKELY(walk_read(w, at, value)))
         return true;
@@ -468,8 +470,10 @@ static __attribute__((noinline)) uint8_t code_form_unlisted(const struct walk *w
     struct unwind_code code;
     bool known = unwind_modules_read(walk_address(w), &code);
 
-    if (known)
+    if (known) {
         *tables = code.tables;
+        unwind_memo_abandon(w->draft);
+    }
     return code_form(known ? &code : NULL, w);
 }
 
@@ -487,6 +491,8 @@ static __attribute__((noinline)) struct unwind_layout layout_learn(const struct 
         layout = unwind_cfi_layout(tables, walk_address(w), w->pc);
     if (layout.form == UNWIND_NONE && unwind_modules_is_entry(w->pc))
         layout.form = UNWIND_END;
+    if (code && !keep)
+        unwind_memo_abandon(w->draft);
     if (w->settled && keep && layout.form != UNWIND_NONE && layout.form != FORM_IMPLAUSIBLE)
         layout_remember(walk_address(w), layout);
     return layout;
@@ -503,18 +509,6 @@ static inline struct unwind_layout walk_layout(const struct walk *w)
     if (LIKELY(packed != 0))
         return layout_unpack(packed);
     return layout_learn(w);
-}
-
-static inline uintptr_t strip_signature(uintptr_t address)
-{
-#if defined(__aarch64__)
-    register uintptr_t x30 __asm__("x30") = address;
-
-    __asm__("hint #7" : "+r"(x30)); /* xpaclri; nothing on processors that do not sign */
-    return x30;
-#else
-    return address;
-#endif
 }
 
 static inline bool walk_cfa(const struct walk *w, struct unwind_layout layout, uintptr_t *cfa)
@@ -540,30 +534,54 @@ static inline bool walk_cfa(const struct walk *w, struct unwind_layout layout, u
     return base > w->sp;
 }
 
+/* What unwind_memo_step() does where a frame is like most, in fewer registers. */
+static inline bool walk_note_usual(const struct walk *w, struct unwind_layout layout, uintptr_t cfa,
+                                   uintptr_t ra)
+{
+#if defined(__x86_64__)
+    uint64_t step = (cfa - w->sp) / sizeof(uintptr_t);
+
+    if (LIKELY(layout.form == UNWIND_CFA_SP && layout.bp_saved != UNWIND_AT_BP &&
+               step <= UNWIND_MEMO_STEP_MAX && (ra & ~UNWIND_ADDRESS_MASK) == 0)) {
+        __atomic_store_n(w->draft->next++, step << UNWIND_ADDRESS_BITS | ra, __ATOMIC_RELAXED);
+        return true;
+    }
+#else
+    (void)w, (void)layout, (void)cfa, (void)ra;
+#endif
+    return false;
+}
+
 /* Steps out of a frame. False: a value needed is not known, or cannot be true. */
 static inline bool walk_step(struct walk *w, struct unwind_layout layout)
 {
-    uintptr_t cfa, ra, bp = w->bp;
+    uintptr_t cfa, slot, ra, bp = w->bp;
     bool bp_known = w->bp_known;
 
     if (!walk_cfa(w, layout, &cfa))
         return false;
 #if defined(__aarch64__)
+    slot = cfa + (uintptr_t)(intptr_t)layout.ra;
     ra = w->lr;
     if (layout.ra_saved == UNWIND_AT_CFA) {
-        if (!walk_read(w, cfa + (uintptr_t)(intptr_t)layout.ra, &ra))
+        if (!walk_read(w, slot, &ra))
             return false;
     } else if (!w->exact) {
         return false; /* the link register of a frame that called on holds something else */
     }
     w->lr = 0;
 #else
-    if (!walk_read(w, cfa - 8, &ra))
+    slot = cfa - 8;
+    if (!walk_read(w, slot, &ra))
         return false;
 #endif
+    ra = unwind_strip_signature(ra);
+    if (w->draft->next && !walk_note_usual(w, layout, cfa, ra))
+        unwind_memo_step(w->draft, &layout, w->sp, w->bp, cfa, slot, ra);
     switch (layout.bp_saved) {
     case UNWIND_AT_CFA:
-        bp_known = walk_read_saved(w, cfa + (uintptr_t)(intptr_t)layout.bp, &bp);
+        w->draft->bp_at = cfa + (uintptr_t)(intptr_t)layout.bp;
+        bp_known = walk_read_saved(w, w->draft->bp_at, &bp);
         break;
     case UNWIND_AT_BP:
         bp_known = bp_known && walk_read(w, w->bp + (uintptr_t)(intptr_t)layout.bp, &bp);
@@ -574,7 +592,7 @@ static inline bool walk_step(struct walk *w, struct unwind_layout layout)
     default:
         break;
     }
-    w->pc = strip_signature(ra);
+    w->pc = ra;
     w->sp = cfa;
     w->bp = bp;
     w->bp_known = bp_known;
@@ -583,7 +601,7 @@ static inline bool walk_step(struct walk *w, struct unwind_layout layout)
 }
 
 /* Steps out of a signal handler: the kernel saved every register. */
-static __attribute__((noinline)) READS_STACKS bool walk_step_signal(struct walk *w)
+static __attribute__((noinline)) UNWIND_READS_STACKS bool walk_step_signal(struct walk *w)
 {
     uintptr_t frame = w->sp, top = w->top;
 #if defined(__x86_64__)
@@ -605,7 +623,7 @@ static __attribute__((noinline)) READS_STACKS bool walk_step_signal(struct walk 
     w->bp = (uintptr_t)regs[REG_RBP];
 #else
     w->pc = (uintptr_t)uc->uc_mcontext.pc;
-    w->lr = strip_signature((uintptr_t)uc->uc_mcontext.regs[30]);
+    w->lr = unwind_strip_signature((uintptr_t)uc->uc_mcontext.regs[30]);
     w->sp = (uintptr_t)uc->uc_mcontext.sp;
     w->bp = (uintptr_t)uc->uc_mcontext.regs[29];
 #endif
@@ -644,8 +662,10 @@ static inline bool walk_on(struct walk *w, struct unwind_layout layout, unsigned
     if (LIKELY(layout.form >= UNWIND_CFA_SP && layout.form <= UNWIND_CFA_AT_BP)) {
         if (LIKELY(walk_step(w, layout)))
             return true;
+        unwind_memo_abandon(w->draft);
         return !w->bp_known && walk_step_opaque(w);
     }
+    unwind_memo_abandon(w->draft);
     if (layout.form == UNWIND_SIGNAL) {
         *flags |= LEDGER_STACK_SIGNAL;
         return walk_step_signal(w);
@@ -653,8 +673,8 @@ static inline bool walk_on(struct walk *w, struct unwind_layout layout, unsigned
     return walk_step_opaque(w);
 }
 
-static READS_STACKS unsigned stack_walk(struct walk *w, uint64_t *frames, unsigned max,
-                                        unsigned *flags)
+static UNWIND_READS_STACKS unsigned stack_walk(struct walk *w, uint64_t *frames, unsigned max,
+                                               unsigned *flags)
 {
     struct unwind_layout layout;
     unsigned n = 0;
@@ -663,7 +683,7 @@ static READS_STACKS unsigned stack_walk(struct walk *w, uint64_t *frames, unsign
     for (;;) {
         layout = walk_layout(w);
         if (n > 0 && (layout.form == FORM_IMPLAUSIBLE || (layout.form == UNWIND_NONE && !vouched) ||
-                      w->pc <= page_mask || (w->pc & ~ADDRESS_MASK))) {
+                      w->pc <= page_mask || (w->pc & ~UNWIND_ADDRESS_MASK))) {
             *flags |= LEDGER_STACK_TRUNCATED;
             return n;
         }
@@ -687,20 +707,42 @@ static READS_STACKS unsigned stack_walk(struct walk *w, uint64_t *frames, unsign
 }
 
 unsigned unwind_capture(const struct unwind_start *start, uint64_t *frames, unsigned max,
-                        unsigned *flags, uint32_t *generation, bool may_call)
+                        unsigned *flags, uint32_t *generation, bool may_call,
+                        struct unwind_draft *draft)
 {
-    struct walk w = {
-        .pc = start->pc, .sp = start->sp, .bp = start->bp, .bp_known = true, .may_call = may_call};
+    struct walk w = {.pc = start->pc,
+                     .sp = start->sp,
+                     .bp = start->bp,
+                     .bp_known = true,
+                     .may_call = may_call,
+                     .draft = draft};
     unsigned n;
 
     *flags = 0;
+    draft->next = NULL;
     if (max == 0)
         return 0;
     w.settled = unwind_modules_settle();
     walk_enter_stack(&w);
+    if (w.settled && w.top != 0 && max == LEDGER_FRAMES_MAX)
+        unwind_memo_begin(draft, start);
     n = stack_walk(&w, frames, max, flags);
     *generation = unwind_modules_generation();
     return n;
+}
+
+void unwind_remember(struct unwind_draft *draft, const struct unwind_start *start, uint32_t number)
+{
+    unwind_memo_close(draft, start, number);
+}
+
+uint32_t unwind_recall(const struct unwind_start *start)
+{
+    uintptr_t top;
+
+    if (!LIKELY(unwind_modules_are_settled()) || (top = unwind_stack_top(start->sp)) == 0)
+        return 0;
+    return unwind_memo_recall(start, top);
 }
 
 void unwind_init(uintptr_t stack_end)

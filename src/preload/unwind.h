@@ -1,11 +1,11 @@
 /*
  * unwind.h: the call stack of a wrapper's caller, without harming the program.
  *
- * Two layers (the third, the memo, sits in front of these and is the speed issue's):
- * the *stepper* follows frame layouts that it reads from .eh_frame_hdr and remembers by return
- * address; *libunwind*, through its address-space interface and accessors of ours, serves a frame
- * whose layout the stepper cannot express. Neither opens a descriptor, allocates, takes a lock of
- * libc or the loader, or waits; the stepper makes no system call.
+ * Three layers: the *memo* knows whole stacks that were seen before; the *stepper* follows frame
+ * layouts that it reads from .eh_frame_hdr and remembers by return address; *libunwind*, through
+ * its address-space interface and accessors of ours, serves a frame whose layout the stepper
+ * cannot express. None opens a descriptor, allocates, takes a lock of libc or the loader, or
+ * waits; memo and stepper make no system call.
  */
 #ifndef BOXLEDGER_PRELOAD_UNWIND_H
 #define BOXLEDGER_PRELOAD_UNWIND_H
@@ -28,6 +28,19 @@ void unwind_init(uintptr_t stack_end);
  * object, privately: 16 VMAs and 0.2 ms, hence an option. False: it is not to be had. */
 bool unwind_use_libunwind(void);
 
+/* The number that unwind_remember() was given for this stack; 0: not known. Async-signal-safe. */
+uint32_t unwind_recall(const struct unwind_start *start);
+
+/* What unwind_capture() leaves for unwind_remember(); unwind_memo.c's own. */
+struct unwind_draft {
+    /* The caller's, to be set before: a word on its stack that holds LEDGER_CANARY(mark) until
+     * unwind_remember() was called, by which it is seen if that never comes. */
+    volatile uint64_t *mark;
+    uint64_t *next;  /* where its next word goes; NULL: closed */
+    uintptr_t slot;  /* where the last return address was */
+    uintptr_t bp_at; /* where the frame pointer is saved; 0: its reader has it */
+};
+
 /* Writes up to `max` frames, innermost first, return addresses with LEDGER_FRAME_EXACT or'ed into
  * those a signal interrupted. Returns how many (at least 1: start->pc), and LEDGER_STACK_* in
  * *flags. Never faults, never returns a wrong frame: where it cannot know, it stops and says
@@ -35,9 +48,15 @@ bool unwind_use_libunwind(void);
  * code not seen before (aarch64: 630), 800 the first time after a dlclose.
  * `*generation` is the module table's, for which the addresses hold.
  * `may_call` is false in a thread that has, or may have inherited, a seccomp filter: no system
- * call at all is made then. */
+ * call at all is made then.
+ * A call of unwind_remember() with that draft must follow. */
 unsigned unwind_capture(const struct unwind_start *start, uint64_t *frames, unsigned max,
-                        unsigned *flags, uint32_t *generation, bool may_call);
+                        unsigned *flags, uint32_t *generation, bool may_call,
+                        struct unwind_draft *draft);
+
+/* From here on unwind_recall() answers `number` where the stack is the one just captured, until
+ * code goes or there are too many. 0: it has none. */
+void unwind_remember(struct unwind_draft *draft, const struct unwind_start *start, uint32_t number);
 
 /* The generation in which the newest of the modules that these frames lie in was loaded. For a
  * capture of this very thread, which keeps them loaded. */

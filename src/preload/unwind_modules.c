@@ -24,6 +24,7 @@
 
 #include "raw.h"
 #include "unwind.h"
+#include "unwind_memo.h"
 
 #define MODULES_MAX 1024
 #define REPORTS_MAX 64 /* tries at a sink that drops; its ledger is full, then */
@@ -597,9 +598,7 @@ static __attribute__((noinline)) bool modules_settle(void)
 
 bool unwind_modules_settle(void)
 {
-    /* Between a dlclose's start and its end code goes at some moment that nobody tells. Its end
-     * writes STALE before it counts down, hence this order. */
-    bool closing = __atomic_load_n(&unwind_modules_closing, __ATOMIC_ACQUIRE) != 0;
+    bool closing = __atomic_load_n(&unwind_modules_closing, __ATOMIC_ACQUIRE) != 0; /* first */
 
     if (__atomic_load_n(&unwind_modules_stale_word, __ATOMIC_ACQUIRE) != SETTLED &&
         !modules_settle())
@@ -647,6 +646,7 @@ void unwind_set_module_sink(unwind_module_sink sink)
 void unwind_report_modules_again(void)
 {
     atomic_store(&modules_lock, 0); /* whoever had it is not in this process */
+    unwind_memo_forget_parent();
     for (uint32_t i = 0; i < atomic_load(&modules_used); i++) {
         modules[i].record = 0;
         modules[i].reports = 0;

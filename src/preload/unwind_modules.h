@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "unwind.h"
 #include "unwind_cfi.h"
 
 #define UNWIND_CODE_RANGES 3 /* most files have one executable segment, some three */
@@ -25,6 +26,15 @@ void unwind_modules_init(void);
 /* Call before a capture: true if remembered layouts may be used and added to. Drops them when
  * code may have gone since the last time. */
 bool unwind_modules_settle(void);
+
+/* The same, false also where that takes more than a look. */
+static inline bool unwind_modules_are_settled(void)
+{
+    /* Between a dlclose's start and its end code goes at some moment that nobody tells. Its end
+     * writes STALE before it counts down, hence this order. */
+    return __atomic_load_n(&unwind_modules_closing, __ATOMIC_ACQUIRE) == 0 &&
+           __atomic_load_n(&unwind_modules_stale_word, __ATOMIC_ACQUIRE) == 0;
+}
 
 /* The module whose code `address` lies in; NULL: unknown code, or another thread is just writing
  * down which module that is. `address` has to be a frame of the calling thread's own stack: that

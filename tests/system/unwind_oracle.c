@@ -4,14 +4,15 @@
  *
  *   unwind_oracle DIRECTORY [CASE...]
  *
- * The directory holds plugin_a.so and plugin_b.so (unwind_oracle_plugin.S, twice) and, where there
- * is a C++ compiler, throw.so (unwind_oracle_throw.cc).
+ * The directory holds plugin_a.so and plugin_b.so (unwind_oracle_plugin.S, twice), plugin_c.so, a
+ * copy of the first, and, where there is a C++ compiler, throw.so (unwind_oracle_throw.cc).
  *
  * Every capture must equal the oracle's stack, frame by frame, flags and all. A case that says so
- * may be truncated: then the frames that are there must be the oracle's first. Each case also
- * says how many captures it must have compared at least, so that none passes by doing nothing.
+ * may be truncated: then the frames that are there must be the oracle's first. What the memo says
+ * of the same call must equal it as well. Each case also says how many captures it must have
+ * compared at least, and how many of the memo's, so that none passes by doing nothing.
  * UNWIND_ORACLE_BREAK=frame spoils one frame of each capture, =stale keeps what dlclose does from
- * the unwinder: the run must fail then.
+ * the unwinder, BOXLEDGER_FAULT=NAME (faults.txt) breaks the memo: the run must fail then.
  *
  * Where libunwind goes on and we stop (coroutines' entries, code without CFI) it guesses by frame
  * pointers or by what happens to lie on the stack; those cases must be cut.
@@ -37,7 +38,9 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include "ledger/fault.h"
 #include "ledger/format.h"
+#include "ledger/ledger.h"
 #include "preload/unwind.h"
 #include "preload/unwind_modules.h"
 #include "unwind_oracle.h"
@@ -61,10 +64,13 @@ enum demand {
 
 /* process-global because a case runs alone, whatever threads it makes */
 static _Atomic enum demand demand;
-static _Atomic long compared, cut, wrong, signals, full;
+static _Atomic long compared, recalled, cut, wrong, signals, full;
 static const char *directory;
 static bool may_call = true, skipped;
 static bool spoil_frames, hide_closes;
+/* process-global: fault.h */
+char boxledger_fault[32];
+unsigned boxledger_fault_count;
 
 struct stack {
     uint64_t frame[LEDGER_FRAMES_MAX];
@@ -171,18 +177,60 @@ static inline __attribute__((always_inline)) void start_here(struct unwind_start
     start->bp = *(uintptr_t *)__builtin_frame_address(0);
 }
 
+/* What the memo's numbers stand for: a number is where count, flags and frames begin. */
+#define KEPT_WORDS (UINT64_C(1) << 25)
+static uint64_t *kept; /* process-global because the memo is */
+static _Atomic uint64_t kept_used = 1;
+static uint64_t kept_before_load; /* process-global: what is kept below is of other code */
+
+/* 0: no room. */
+static uint32_t keep(const struct stack *stack)
+{
+    uint64_t number = atomic_fetch_add(&kept_used, stack->count + 1);
+
+    if (number + stack->count >= KEPT_WORDS)
+        return 0;
+    kept[number] = (uint64_t)stack->flags << 32 | stack->count;
+    memcpy(&kept[number + 1], stack->frame, stack->count * sizeof(*stack->frame));
+    return (uint32_t)number;
+}
+
+static void kept_read(uint32_t number, struct stack *stack)
+{
+    stack->count = (unsigned)kept[number];
+    stack->flags = (unsigned)(kept[number] >> 32);
+    memcpy(stack->frame, &kept[number + 1], stack->count * sizeof(*stack->frame));
+}
+
+static void walk(const struct unwind_start *start, struct stack *stack, bool known, bool call)
+{
+    uint32_t generation;
+    volatile uint64_t canary = LEDGER_CANARY(&canary);
+    struct unwind_draft draft = {.mark = &canary};
+
+    stack->count = unwind_capture(start, stack->frame, LEDGER_FRAMES_MAX, &stack->flags,
+                                  &generation, call, &draft);
+    unwind_remember(&draft, start, known || !draft.next ? 0 : keep(stack));
+}
+
 __attribute__((noinline, optimize("no-omit-frame-pointer"))) void take(void)
 {
     struct unwind_start start;
     struct stack ours, oracle;
-    uint32_t generation;
+    uint32_t number;
 
     start_here(&start);
-    ours.count =
-        unwind_capture(&start, ours.frame, LEDGER_FRAMES_MAX, &ours.flags, &generation, may_call);
+    number = unwind_recall(&start);
+    walk(&start, &ours, number != 0, may_call);
     spoil(&ours);
     oracle_take(start.pc, &oracle);
     compare(&ours, &oracle);
+    if (number) {
+        recalled++;
+        wrong += number < kept_before_load;
+        kept_read(number, &ours);
+        compare(&ours, &oracle);
+    }
     KEEP_FRAME;
 }
 
@@ -504,6 +552,8 @@ static __attribute__((noinline, optimize("no-omit-frame-pointer"))) void take_sm
 {
     struct unwind_start start;
     uint32_t generation;
+    volatile uint64_t canary = LEDGER_CANARY(&canary);
+    struct unwind_draft draft = {.mark = &canary};
     volatile uint64_t *sp = stack_pointer();
     ptrdiff_t word;
 
@@ -511,7 +561,8 @@ static __attribute__((noinline, optimize("no-omit-frame-pointer"))) void take_sm
     for (word = 1; word <= PAINTED; word++)
         sp[-word] = PAINT;
     on_small.stack.count = unwind_capture(&start, on_small.stack.frame, LEDGER_FRAMES_MAX,
-                                          &on_small.stack.flags, &generation, false);
+                                          &on_small.stack.flags, &generation, false, &draft);
+    unwind_remember(&draft, &start, 0);
     for (word = PAINTED; word > 0 && sp[-word] == PAINT; word--) {
     }
     on_small.used = (size_t)word * sizeof(*sp);
@@ -798,7 +849,7 @@ static void case_alternate_stack(void)
  * time after a dlclose, when modules are looked at again. */
 static void case_room(void)
 {
-    static const size_t most[] = {800, 640, 256};
+    static const size_t most[] = {816, 664, 320};
     size_t used[3];
     volatile int i; /* one call site for all */
 
@@ -816,6 +867,227 @@ static void case_room(void)
            used[2], used[1], used[0]);
 }
 
+/* ---- The memo ---------------------------------------------------------------------------------
+ *
+ * Calls that look alike: the same call site, the same return addresses in other places, other code
+ * at the same addresses. What is remembered of one must not be found at the other. */
+
+static long repetitions(long usual, long at_length)
+{
+    return getenv("BOXLEDGER_LONG") ? at_length : usual;
+}
+
+/* Ten levels of two functions each: a thousand stacks behind one call site. */
+typedef void way_fn(unsigned way, unsigned levels);
+static way_fn way_left, way_right;
+/* process-global: keeps the compiler from seeing through the recursion */
+static way_fn *volatile ways[2] = {way_left, way_right};
+
+static NOINLINE void way_end(void)
+{
+    take();
+    KEEP_FRAME;
+}
+
+static NOINLINE void way_left(unsigned way, unsigned levels)
+{
+    if (levels == 0)
+        way_end();
+    else
+        ways[way >> (levels - 1) & 1](way, levels - 1);
+    KEEP_FRAME;
+}
+
+/* With the frame pointer to find its frame by, and of another size each time. */
+static NOINLINE void way_right(unsigned way, unsigned levels)
+{
+    volatile char *space = __builtin_alloca(16 + (way * 7919 % 64) * 16);
+
+    space[0] = 1;
+    if (levels == 0)
+        way_end();
+    else
+        ways[way >> (levels - 1) & 1](way, levels - 1);
+    KEEP_FRAME;
+}
+
+#define WAY_LEVELS 10
+
+static void take_ways(unsigned levels, long times)
+{
+    for (long i = 0; i < times; i++)
+        for (unsigned way = 0; way < 1u << levels; way++)
+            way_left(way, levels);
+}
+
+static void case_one_call_site(void)
+{
+    take_ways(WAY_LEVELS, repetitions(4, 500));
+}
+
+/* More of them than there is room for. */
+static void case_more_than_fit(void)
+{
+    take_ways(WAY_LEVELS + 3, 2);
+}
+
+/* What one caller left is the image of a stack: every word of it, as far as main. In the next
+ * caller's frame it lies where that stack was, seen from the stack pointer. */
+#define IMAGE_BYTES 4096
+static char image[IMAGE_BYTES]; /* process-global because two callers share it */
+static size_t image_used, image_place;
+static uintptr_t image_end; /* process-global: beyond main's frame */
+#define ABOVE_MAIN 1024     /* of libc's two frames above it, and more */
+
+static __attribute__((noinline, noclone, optimize("no-omit-frame-pointer"))) void
+on_image(size_t bytes, bool paste)
+{
+    volatile char *space = __builtin_alloca(bytes);
+    uintptr_t caller = (uintptr_t)__builtin_frame_address(0) + sizeof(caller); /* return address */
+    uintptr_t sp = (uintptr_t)stack_pointer();
+
+    space[0] = 1;
+    if (paste) {
+        memcpy((char *)sp + image_place, image, image_used);
+    } else {
+        image_place = caller - sp;
+        image_used = image_end - caller < IMAGE_BYTES ? image_end - caller : IMAGE_BYTES;
+        memcpy(image, (const char *)caller, image_used);
+    }
+    take();
+    KEEP_FRAME;
+}
+
+static NOINLINE void first_caller(void)
+{
+    on_image(64, false);
+    KEEP_FRAME;
+}
+
+static NOINLINE void second_caller(void)
+{
+    on_image(IMAGE_BYTES + 256, true);
+    KEEP_FRAME;
+}
+
+static void case_images(void)
+{
+    unwind_layouts_drop();
+    for (long i = 0; i < 50; i++) {
+        recurse((int)i % 5, first_caller);
+        recurse((int)i % 5, second_caller);
+    }
+}
+
+/* Two files that differ in nothing but their names: their stacks are other stacks. */
+static void case_same_code(void)
+{
+    uintptr_t at[2];
+    unsigned same = 0;
+
+    for (unsigned i = 0; i < 10; i++) {
+        void (*call)(void (*)(void));
+        void *handle = open_plugin(i % 2 ? "plugin_c.so" : "plugin_a.so", &call);
+
+        kept_before_load = kept_used;
+        at[i % 2] = (uintptr_t)call;
+        same += i > 0 && at[0] == at[1];
+        for (volatile unsigned again = 0; again < 3; again++)
+            call(take);
+        close_plugin(handle);
+    }
+    kept_before_load = 0;
+    if (same == 0) {
+        printf("FAIL: the plugins never took each other's place\n");
+        wrong++;
+    }
+}
+
+/* A coroutine whose stack lies within the thread's own: its words, then the thread's. */
+static void case_coroutine_inside(void)
+{
+    static const size_t bytes = 65536;
+    char *stack = __builtin_alloca(bytes);
+
+    for (unsigned i = 0; i < 3; i++) {
+        memset(stack, 0, bytes);
+        getcontext(&coroutine);
+        coroutine.uc_stack.ss_sp = stack;
+        coroutine.uc_stack.ss_size = bytes;
+        coroutine.uc_link = &back;
+        makecontext(&coroutine, coroutine_main, 0);
+        for (int j = 0; j < 3; j++)
+            swapcontext(&back, &coroutine);
+    }
+}
+
+/* A signal handler's jump leaves a walk half remembered. */
+static NOINLINE void leave_draft(void)
+{
+    struct unwind_start start;
+    struct stack stack;
+    uint32_t generation;
+    volatile uint64_t canary = LEDGER_CANARY(&canary);
+    struct unwind_draft draft = {.mark = &canary};
+
+    start_here(&start);
+    stack.count = unwind_capture(&start, stack.frame, LEDGER_FRAMES_MAX, &stack.flags, &generation,
+                                 may_call, &draft);
+    KEEP_FRAME;
+}
+
+static NOINLINE void leave_draft_deeper(void)
+{
+    recurse(3, leave_draft);
+    KEEP_FRAME;
+}
+
+/* What the program does next lies over what was left. */
+static NOINLINE void write_over(void)
+{
+    volatile char space[8192];
+
+    for (size_t i = 0; i < sizeof(space); i++)
+        space[i] = (char)i;
+    (void)space[0];
+}
+
+static void case_jumped_over(void)
+{
+    unwind_layouts_drop();
+    for (unsigned i = 0; i < 5; i++) {
+        long before = recalled;
+
+        leave_draft_deeper();
+        write_over();
+        for (volatile unsigned again = 0; again < 2; again++)
+            recurse((int)i, way_end);
+        wrong += recalled != before + 1; /* what came after it was learnt */
+    }
+}
+
+static void *ways_thread(void *arg)
+{
+    take_ways(4, repetitions(100, 5000));
+    return arg;
+}
+
+/* Threads that learn, others that recall, and code that goes meanwhile. */
+static void case_emptied_meanwhile(void)
+{
+    pthread_t thread[3];
+
+    for (unsigned i = 0; i < 3; i++)
+        if (pthread_create(&thread[i], NULL, ways_thread, NULL) != 0)
+            abort();
+    for (long i = 0; i < repetitions(200, 4000); i++) {
+        unwind_layouts_drop();
+        take_ways(4, 3);
+    }
+    for (unsigned i = 0; i < 3; i++)
+        pthread_join(thread[i], NULL);
+}
+
 /* ---- All --------------------------------------------------------------------------------------
  */
 
@@ -825,28 +1097,36 @@ static const struct {
     enum demand demand;
     long compared; /* at least */
     long signals;
+    long recalled;
 } cases[] = {
-    {"plain", case_plain, WHOLE, 100, 0},
-    {"deep", case_deep, WHOLE, 30, 0},
-    {"exceptions", case_exceptions, WHOLE, 40, 0},
-    {"callbacks", case_callbacks, WHOLE, 100, 0},
-    {"threads", case_threads, WHOLE, 10000, 0},
-    {"coroutines", case_coroutines, MUST_BE_CUT, 6, 0},
-    {"unloaded", case_unloaded, WHOLE, 40, 0},
-    {"unloaded-meanwhile", case_unloaded_meanwhile, WHOLE, 300, 0},
-    {"namespaces", case_namespaces, WHOLE, 1, 0},
-    {"signals", case_signals, WHOLE, 2, 1},
-    {"timer", case_timer, MAY_BE_CUT, 1000, 1000},
-    {"alternate-stack", case_alternate_stack, WHOLE, 2, 2},
-    {"room", case_room, WHOLE, 3, 0},
+    {"plain", case_plain, WHOLE, 100, 0, 100},
+    {"deep", case_deep, WHOLE, 30, 0, 20},
+    {"exceptions", case_exceptions, WHOLE, 40, 0, 0},
+    {"callbacks", case_callbacks, WHOLE, 100, 0, 20},
+    {"threads", case_threads, WHOLE, 10000, 0, 5000},
+    {"coroutines", case_coroutines, MUST_BE_CUT, 6, 0, 0},
+    {"unloaded", case_unloaded, WHOLE, 40, 0, 0},
+    {"unloaded-meanwhile", case_unloaded_meanwhile, WHOLE, 300, 0, 50},
+    {"namespaces", case_namespaces, WHOLE, 1, 0, 0},
+    {"signals", case_signals, WHOLE, 2, 1, 0},
+    {"timer", case_timer, MAY_BE_CUT, 1000, 1000, 0},
+    {"alternate-stack", case_alternate_stack, WHOLE, 2, 2, 0},
+    {"room", case_room, WHOLE, 3, 0, 0},
+    {"one-call-site", case_one_call_site, WHOLE, 4000, 0, 3000},
+    {"more-than-fit", case_more_than_fit, WHOLE, 16000, 0, 0},
+    {"images", case_images, WHOLE, 100, 0, 40},
+    {"same-code", case_same_code, WHOLE, 30, 0, 8},
+    {"jumped-over", case_jumped_over, WHOLE, 10, 0, 5},
+    {"emptied-meanwhile", case_emptied_meanwhile, WHOLE, 6000, 0, 500},
+    {"coroutine-inside", case_coroutine_inside, MUST_BE_CUT, 6, 0, 0},
 #if defined(__x86_64__)
-    {"hand-made", case_hand_made, WHOLE, 3, 0},
-    {"other-registers", case_other_registers, WHOLE, 12, 0},
-    {"other-registers-filtered", case_other_registers_filtered, MUST_BE_CUT, 12, 0},
-    {"wrong-cfi", case_wrong_cfi, MUST_BE_CUT, 2, 0},
-    {"bare-stacks", case_bare_stacks, MUST_BE_CUT, 2, 0},
-    {"jit", case_jit, MUST_BE_CUT, 2, 0},
-    {"every-instruction", case_every_instruction, MAY_BE_CUT, 1000, 1000},
+    {"hand-made", case_hand_made, WHOLE, 3, 0, 0},
+    {"other-registers", case_other_registers, WHOLE, 12, 0, 0},
+    {"other-registers-filtered", case_other_registers_filtered, MUST_BE_CUT, 12, 0, 0},
+    {"wrong-cfi", case_wrong_cfi, MUST_BE_CUT, 2, 0, 0},
+    {"bare-stacks", case_bare_stacks, MUST_BE_CUT, 2, 0, 0},
+    {"jit", case_jit, MUST_BE_CUT, 2, 0, 0},
+    {"every-instruction", case_every_instruction, MAY_BE_CUT, 1000, 1000, 0},
 #endif
 };
 
@@ -863,9 +1143,14 @@ int main(int argc, char **argv)
     const char *how = getenv("UNWIND_ORACLE_BREAK");
     bool good = true, layer_3;
 
+    const char *fault = getenv("BOXLEDGER_FAULT");
+
     if (argc < 2)
         return 2;
     directory = argv[1];
+    image_end = (uintptr_t)__builtin_frame_address(0) + ABOVE_MAIN;
+    if (fault)
+        snprintf(boxledger_fault, sizeof(boxledger_fault), "%s", fault);
     spoil_frames = how && strcmp(how, "frame") == 0;
     hide_closes = how && strcmp(how, "stale") == 0;
 #ifndef ORACLE_LIBGCC
@@ -873,6 +1158,10 @@ int main(int argc, char **argv)
 #endif
     unwind_init((uintptr_t)environ);
     layer_3 = unwind_use_libunwind();
+    kept = mmap(NULL, KEPT_WORDS * sizeof(*kept), PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (kept == MAP_FAILED)
+        return 2;
     setvbuf(stdout, NULL, _IOLBF, 0);
     for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         if (!wanted(cases[i].name, argc, argv))
@@ -881,18 +1170,20 @@ int main(int argc, char **argv)
             printf("skip %s: no libunwind for layer 3\n", cases[i].name);
             continue;
         }
-        compared = cut = wrong = signals = full = 0;
+        compared = recalled = cut = wrong = signals = full = 0;
         demand = cases[i].demand;
         skipped = false;
         cases[i].run();
         if (skipped)
             continue;
-        if (wrong == 0 && (compared < cases[i].compared || signals < cases[i].signals)) {
+        if (wrong == 0 && (compared < cases[i].compared || signals < cases[i].signals ||
+                           recalled < cases[i].recalled)) {
             printf("FAIL %s: too few captures to mean anything\n", cases[i].name);
             good = false;
         }
-        printf("%s %s: %ld compared, %ld wrong, %ld cut, %ld full, %ld through signals\n",
-               wrong ? "FAIL" : "ok", cases[i].name, compared, wrong, cut, full, signals);
+        printf("%s %s: %ld compared, %ld of them recalled, %ld wrong, %ld cut, %ld full, "
+               "%ld through signals\n",
+               wrong ? "FAIL" : "ok", cases[i].name, compared, recalled, wrong, cut, full, signals);
         good = good && wrong == 0;
     }
     return good ? 0 : 1;
