@@ -62,10 +62,7 @@ bool is_reclaimed_number(int fd)
 /* All of it is in VMAs with this protection; prot -1: with any. */
 static bool covered(const void *start, size_t bytes, int prot)
 {
-    static struct kernel_range *vmas; /* taken once: looking must not change what is looked at */
-    if (vmas == NULL) {
-        vmas = kernel_view_memory(VMAS_MAX * sizeof *vmas);
-    }
+    static struct kernel_range vmas[VMAS_MAX]; /* a look's own room */
     long count = kernel_view_maps(vmas, VMAS_MAX);
     uint64_t at = (uintptr_t)start, end = at + bytes;
     for (long i = 0; i < count && at < end; i++) {
@@ -253,13 +250,18 @@ void asking_begin(struct asking *asking, unsigned calls)
     close(control[0]);
 }
 
-void asking_answer(struct asking *asking, int fd)
+void asking_receive(struct asking *asking)
 {
     struct seccomp_notif notification;
     memset(&notification, 0, sizeof notification);
     check(ioctl(asking->listener, SECCOMP_IOCTL_NOTIF_RECV, &notification) == 0, "RECV: %s",
           strerror(errno));
-    struct seccomp_notif_addfd add = {.id = notification.id,
+    asking->id = notification.id;
+}
+
+void asking_answer(struct asking *asking, int fd)
+{
+    struct seccomp_notif_addfd add = {.id = asking->id,
                                       .flags = SECCOMP_ADDFD_FLAG_SEND,
                                       .srcfd = (uint32_t)fd,
                                       .newfd_flags = O_CLOEXEC};

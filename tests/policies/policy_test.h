@@ -59,9 +59,11 @@ void vm_bind(int vm, unsigned slot, const void *start, size_t bytes);
 struct asking {
     pid_t pid;
     int pidfd, listener;
+    uint64_t id; /* of its question at hand */
 };
 void asking_begin(struct asking *asking, unsigned calls);
-/* Answers one of them with a copy of `fd`. */
+void asking_receive(struct asking *asking);
+/* What it asked is answered with a copy of `fd`. */
 void asking_answer(struct asking *asking, int fd);
 void asking_end(struct asking *asking);
 

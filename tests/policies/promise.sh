@@ -1,0 +1,17 @@
+# promise.sh: what boxledger_end or a rule promises to be left is reclaimed once it has settled, if
+# the kernel confirms it; what is weakly known, another's, or another thing by now is not touched.
+# shellcheck source=tests/system/harness.sh disable=SC2154
+. "$(dirname "$0")/../system/harness.sh"
+programs=${BOXLEDGER_POLICY_PROGRAMS:-$build/tests/policies}
+settle_ms=120
+
+bare promise all $settle_ms || fail "without the shim: status $?"
+options=settle_ms=$settle_ms
+shimmed promise off $settle_ms || fail "with reclaim off: status $?"
+options=reclaim=1:settle_ms=$settle_ms
+shimmed promise all $settle_ms || fail "status $?"
+echo 'owner thread name=box-*' >"$work/rules"
+options=reclaim=1:settle_ms=$settle_ms:rules=$work/rules
+shimmed promise threads $settle_ms || fail "threads by a rule: status $?"
+options=reclaim=1:settle_ms=$settle_ms
+(ulimit -n 96 && shimmed promise emfile $settle_ms) || fail "at the limit: status $?"
