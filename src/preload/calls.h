@@ -82,6 +82,8 @@ void *shim_mremap(const struct unwind_start *here, bool raw, void *old, size_t o
                   size_t new_size, int flags, void *new_address);
 int shim_mprotect(const struct unwind_start *here, bool raw, void *address, size_t length, int prot,
                   int key);
+int shim_madvise(const struct unwind_start *here, bool raw, void *address, size_t length,
+                 int advice);
 void *shim_shmat(const struct unwind_start *here, bool raw, int id, const void *address, int flags);
 int shim_shmdt(const struct unwind_start *here, bool raw, const void *address);
 

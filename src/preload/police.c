@@ -52,6 +52,8 @@ uint32_t police_begin(void)
         policies |= POLICY_LIMIT;
     }
     shim.ledger.header->policies = policies;
+    shim.ledger.header->rescue_waiting_ranges = 0; /* an exec unmapped them all */
+    shim.ledger.header->rescue_waiting_bytes = 0;
     return policies;
 }
 
@@ -95,13 +97,37 @@ static void *once_more(const struct policy_event *event, const struct policy_map
     return result;
 }
 
-static void replaced(const struct policy_event *event, uint64_t start, uint64_t end)
+/* mmap(MAP_FIXED) of what waits: a part of that, or what waits there gives way. True: *result is
+ * the call's answer. */
+static bool fixed_over_waiting(const struct policy_event *event, const struct policy_map *map,
+                               uint64_t size, struct rescue_taken *taken, void **result)
 {
-    if (shim_polices(POLICY_RECLAIM)) {
-        reclaim_replaced(event, start, end);
+    uint64_t start = (uintptr_t)map->address;
+    if (!rescue_any() || (start & (event->page - 1)) || start + size <= start) {
+        return false;
     }
-    if (shim_polices(POLICY_RESCUE)) {
-        rescue_replaced(event, start, end);
+    *result = rescue_serve(event, map);
+    if (*result != MAP_FAILED) {
+        return true;
+    }
+    if (rescue_take(event, start, start + size, taken)) {
+        return false;
+    }
+    errno = ENOMEM;
+    return true;
+}
+
+/* It is there now, by the program's wish, or where the kernel or a policy chose. */
+static void mapped(const struct policy_event *event, bool over, uint64_t start, uint64_t size)
+{
+    if (over && shim_polices(POLICY_RECLAIM)) {
+        reclaim_replaced(event, start, start + size);
+    }
+    if (!over && shim_polices(POLICY_RESCUE) && rescue_any()) {
+        rescue_displaced(event, start, start + size);
+    }
+    if (shim_polices(POLICY_RECLAIM) && event->owner != 0) {
+        reclaim_range_owned(event, start, start + size);
     }
 }
 
@@ -110,24 +136,33 @@ void *police_mmap(const struct unwind_start *here, bool raw, const struct policy
     struct policy_event event = police_event(here);
     struct policy_map map = *wanted;
     uint64_t size = round_up(&event, map.length);
+    bool over = (map.flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) == MAP_FIXED;
     bool anywhere =
         map.address == NULL && !(map.flags & (MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_32BIT));
+    struct rescue_taken taken = {.count = 0};
+    void *result = MAP_FAILED;
     int error = errno;
     if (shim_polices(POLICY_LIMIT) && limit_map(&event, size) != 0) {
         errno = ENOMEM;
         return MAP_FAILED;
     }
-    if (shim_polices(POLICY_RESCUE) && anywhere) {
-        void *result = rescue_serve(&event, &map);
+    if (shim_polices(POLICY_RESCUE)) {
+        if (anywhere) {
+            result = rescue_serve(&event, &map);
+        } else if (over && fixed_over_waiting(&event, &map, size, &taken, &result) &&
+                   result == MAP_FAILED) {
+            return result;
+        }
         if (result != MAP_FAILED) {
             plain_mapped(here, &map, result, true);
+            mapped(&event, over, (uintptr_t)result, size);
             errno = error;
             return result;
         }
     }
     void *hint = shim_polices(POLICY_PLACEMENT) && anywhere ? placement_hint(&event, &map) : NULL;
-    void *result = plain_mmap(here, raw, hint ? hint : map.address, map.length, map.prot, map.flags,
-                              map.fd, map.offset);
+    result = plain_mmap(here, raw, hint ? hint : map.address, map.length, map.prot, map.flags,
+                        map.fd, map.offset);
     if (result == MAP_FAILED) {
         if (errno == EEXIST && (map.flags & MAP_FIXED_NOREPLACE)) {
             result = once_more(&event, &map);
@@ -135,18 +170,15 @@ void *police_mmap(const struct unwind_start *here, bool raw, const struct policy
                 plain_mapped(here, &map, result, true);
                 errno = error;
             }
+        } else if (errno != ENOMEM) { /* nothing was unmapped yet */
+            rescue_put_back(&event, &taken);
         }
         return result;
-    }
-    if ((map.flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) == MAP_FIXED) {
-        replaced(&event, (uintptr_t)result, (uintptr_t)result + size);
     }
     if (hint) {
         placement_mapped(&event, &map, (uintptr_t)result);
     }
-    if (shim_polices(POLICY_RECLAIM) && event.owner != 0) {
-        reclaim_range_owned(&event, (uintptr_t)result, (uintptr_t)result + size);
-    }
+    mapped(&event, over, (uintptr_t)result, size);
     return result;
 }
 
@@ -155,22 +187,65 @@ int police_munmap(const struct unwind_start *here, bool raw, void *address, size
     struct policy_event event = police_event(here);
     uint64_t start = (uintptr_t)address;
     uint64_t end = start + round_up(&event, length);
+    struct rescue_taken taken = {.count = 0};
+    int error = errno;
     if (shim_polices(POLICY_RECLAIM)) {
         reclaim_late_unmap(&event, start, end);
     }
-    int result = plain_munmap(here, raw, address, length);
-    if (result == 0) {
-        int error = errno;
-        if (shim_polices(POLICY_PLACEMENT)) {
-            placement_unmapped(&event, start, end);
-        }
-        if (shim_polices(POLICY_RESCUE)) {
-            rescue_replaced(&event, start, end);
-            rescue_retry(&event);
-        }
-        errno = error;
+    if (shim_polices(POLICY_RESCUE) && rescue_any() && !(start & (event.page - 1)) &&
+        !rescue_take(&event, start, end, &taken)) {
+        errno = ENOMEM;
+        return -1;
     }
+    int result = plain_munmap(here, raw, address, length);
+    if (result != 0) {
+        rescue_put_back(&event, &taken); /* munmap does all or nothing */
+        return result;
+    }
+    if (shim_polices(POLICY_PLACEMENT)) {
+        placement_unmapped(&event, start, end);
+    }
+    if (shim_polices(POLICY_RESCUE)) {
+        rescue_retry(&event, start, end);
+    }
+    errno = error;
     return result;
+}
+
+bool police_mremap(const struct unwind_start *here, const struct policy_move *move, int *error)
+{
+    struct policy_event event = police_event(here);
+    struct rescue_taken taken;
+    if (rescue_first(move->start, move->end) < move->end) {
+        *error = EFAULT; /* mremap.2: not mapped, as far as the program goes */
+        return false;
+    }
+    if (move->to_start < move->to_end &&
+        !rescue_take(&event, move->to_start, move->to_end, &taken)) {
+        *error = ENOMEM;
+        return false;
+    }
+    return true;
+}
+
+bool police_shmat(const struct unwind_start *here, uint64_t start, uint64_t end)
+{
+    struct policy_event event = police_event(here);
+    struct rescue_taken taken;
+    return rescue_take(&event, start, end, &taken);
+}
+
+void police_spoil(const struct unwind_start *here, uint64_t start, uint64_t end, uint32_t detail)
+{
+    struct policy_event event = police_event(here);
+    end = start + round_up(&event, end - start);
+    struct ledger_map_event change = {.op = LEDGER_MAP_MARK,
+                                      .start = start,
+                                      .end = end,
+                                      .ticket = ledger_ticket(event.ledger),
+                                      .detail = detail};
+    rescue_spoil(&event, start, end);
+    ledger_map_submit(event.ledger, event.actor, &change);
 }
 
 bool police_late_close(const struct unwind_start *here, int fd)
@@ -191,6 +266,11 @@ void police_look(const struct unwind_start *here)
 {
     int error = errno;
     struct policy_event event = police_event(here);
-    reclaim_look(&event);
+    if (shim_polices(POLICY_RECLAIM)) {
+        reclaim_look(&event);
+    }
+    if (shim_polices(POLICY_RESCUE)) {
+        rescue_retry(&event, 0, 0);
+    }
     errno = error;
 }

@@ -24,6 +24,19 @@ struct policy_event police_event(const struct unwind_start *here);
 void *police_mmap(const struct unwind_start *here, bool raw, const struct policy_map *map);
 int police_munmap(const struct unwind_start *here, bool raw, void *address, size_t length);
 
+/* Before mremap, and where it may put what it moves (MREMAP_FIXED; 0, 0: it may not). False: *error
+ * is its answer; the call is not made. */
+struct policy_move {
+    uint64_t start, end, to_start, to_end;
+};
+bool police_mremap(const struct unwind_start *here, const struct policy_move *move, int *error);
+
+/* Before shmat(SHM_REMAP). False: ENOMEM; the call is not made. */
+bool police_shmat(const struct unwind_start *here, uint64_t start, uint64_t end);
+
+/* [start, end) is no plain memory any more: LEDGER_ODD or LEDGER_WATCHED. */
+void police_spoil(const struct unwind_start *here, uint64_t start, uint64_t end, uint32_t detail);
+
 /* True: a reclaimed number's late release, which is done. */
 bool police_late_close(const struct unwind_start *here, int fd);
 void police_fds_replaced(const struct unwind_start *here, unsigned first, unsigned last);

@@ -22,6 +22,7 @@
 #include <sys/ioctl.h>
 
 #include "calls.h"
+#include "police.h"
 #include "sandbox/kvm.h"
 #include "sandbox/seccomp.h"
 #include "wrap.h"
@@ -136,7 +137,8 @@ static __attribute__((noinline)) bool request_matters(uint32_t request)
 {
     enum ledger_fd_kind kind;
     return kvm_wants(request) || seccomp_wants(request) || returns_fd(request, &kind) ||
-           fills_fd(request, &kind) != 0 || names_fd(request) != 0 || is_fd(request);
+           fills_fd(request, &kind) != 0 || names_fd(request) != 0 || is_fd(request) ||
+           request == UFFDIO_REGISTER;
 }
 
 static inline bool matters(unsigned long wide)
@@ -217,6 +219,10 @@ void shim_ioctl_done(const struct unwind_start *here, int fd, unsigned long wide
     }
     if (result >= 0 && is_fd(request)) {
         shim_fd_named(here, (int)argument);
+    }
+    if (result >= 0 && request == UFFDIO_REGISTER && shim_polices(POLICY_RESCUE)) {
+        const struct uffdio_range *range = &((const struct uffdio_register *)argument)->range;
+        police_spoil(here, range->start, range->start + range->len, LEDGER_ODD | LEDGER_WATCHED);
     }
     tell_sandboxes(here, fd, request, argument, result);
     if (returns_fd(request, &kind)) {

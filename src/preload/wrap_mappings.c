@@ -17,6 +17,17 @@
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000 /* asm-generic/mman-common.h, Linux 4.17 */
 #endif
+/* linux/mman.h: Linux 5.14, 5.18, 6.1 */
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#define MADV_POPULATE_WRITE 23
+#endif
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24
+#endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4 /* linux/mman.h, Linux 5.7 */
 #endif
@@ -171,6 +182,16 @@ static uint8_t prot_bits(int prot)
     return (uint8_t)(prot & (PROT_READ | PROT_WRITE | PROT_EXEC)); /* no PROT_GROWSDOWN and kin */
 }
 
+/* What of the flags tells anonymous memory from plain memory. */
+static uint32_t oddness(int flags)
+{
+    const int plain = MAP_TYPE | MAP_ANONYMOUS | MAP_FIXED | MAP_FIXED_NOREPLACE;
+    if (flags & MAP_HUGETLB) {
+        return LEDGER_ODD | LEDGER_WATCHED;
+    }
+    return flags & ~plain ? LEDGER_ODD : 0;
+}
+
 static uint16_t flags_of_map(int flags)
 {
     uint16_t result = 0;
@@ -207,7 +228,7 @@ void plain_mapped(const struct unwind_start *here, const struct policy_map *map,
     mapped((uintptr_t)result, page_end((uintptr_t)result, map->length),
            (struct mapping){.stack = stack,
                             .owner = file ? owner_of_map(map->fd) : 0,
-                            .detail = file ? (uint32_t)map->fd + 1 : 0,
+                            .detail = file ? (uint32_t)map->fd + 1 : oddness(map->flags),
                             .flags = flags_of_map(map->flags),
                             .prot = prot_bits(map->prot),
                             .fixed = fixed});
@@ -368,6 +389,19 @@ void *shim_mremap(const struct unwind_start *here, bool raw, void *old, size_t o
         watching && (flags & MREMAP_FIXED) != 0 && ((uintptr_t)new_address & ~shim.page_mask) == 0;
     struct flight flight = {0};
     struct flight target = {0};
+    if (shim_polices(POLICY_RESCUE) && watching && rescue_any()) {
+        struct policy_move move = {.start = (uintptr_t)old,
+                                   .end = page_end((uintptr_t)old, old_size)};
+        int answer;
+        if (over) {
+            move.to_start = (uintptr_t)new_address;
+            move.to_end = page_end((uintptr_t)new_address, new_size);
+        }
+        if (!police_mremap(here, &move, &answer)) {
+            errno = answer;
+            return MAP_FAILED;
+        }
+    }
     if (watching) {
         flight = fly((uintptr_t)old, page_end((uintptr_t)old, old_size), shim_stack(here), 0);
     }
@@ -431,8 +465,8 @@ static APART void protected_in_part(uint64_t start, uint64_t end, int prot)
 }
 
 /* mprotect.2, pkey_mprotect.2. `key` -2: mprotect. */
-int shim_mprotect(const struct unwind_start *here, bool raw, void *address, size_t length, int prot,
-                  int key)
+static int plain_mprotect(const struct unwind_start *here, bool raw, void *address, size_t length,
+                          int prot, int key)
 {
     int result = key == -2 ? PERFORM(raw, int, mprotect, (address, length, prot),
                                      raw_syscall3(SYS_mprotect, address, length, prot))
@@ -446,6 +480,9 @@ int shim_mprotect(const struct unwind_start *here, bool raw, void *address, size
     prot = prot_bits(prot);
     if (result == 0) {
         protected(start, end, prot, 0);
+        if (key >= 0 && shim_polices(POLICY_RESCUE)) {
+            police_spoil(here, start, end, LEDGER_ODD);
+        }
         return result;
     }
     if ((start & ~shim.page_mask) == 0 && errno != EINVAL) {
@@ -457,6 +494,33 @@ int shim_mprotect(const struct unwind_start *here, bool raw, void *address, size
     return result;
 }
 
+/* What a policy keeps is not mapped, as far as the program goes: "the kernel sets the protection of
+ * the pages up to there", and answers ENOMEM. */
+static APART int protect_below(const struct unwind_start *here, bool raw, void *address,
+                               size_t length, int prot, int key)
+{
+    int result = length == 0 ? 0 : plain_mprotect(here, raw, address, length, prot, key);
+    if (result == 0) {
+        errno = ENOMEM;
+    }
+    return -1;
+}
+
+int shim_mprotect(const struct unwind_start *here, bool raw, void *address, size_t length, int prot,
+                  int key)
+{
+    if (shim_polices(POLICY_RESCUE) && rescue_any()) {
+        uint64_t start = (uintptr_t)address;
+        uint64_t end = page_end(start, length);
+        bool valid = (start & ~shim.page_mask) == 0 && start < end;
+        uint64_t first = valid ? rescue_first(start, end) : end;
+        if (first < end) {
+            return protect_below(here, raw, address, first - start, prot, key);
+        }
+    }
+    return plain_mprotect(here, raw, address, length, prot, key);
+}
+
 EXPORT int mprotect(void *address, size_t length, int prot)
 {
     return shim_mprotect(HERE, false, address, length, prot, -2);
@@ -465,6 +529,60 @@ EXPORT int mprotect(void *address, size_t length, int prot)
 EXPORT int pkey_mprotect(void *address, size_t length, int prot, int key)
 {
     return shim_mprotect(HERE, false, address, length, prot, key);
+}
+
+/* Advice that leaves the VMA as it is; any other may split it, and stays with it. */
+static bool is_passing(int advice)
+{
+    switch (advice) {
+    case MADV_WILLNEED:
+    case MADV_DONTNEED:
+    case MADV_FREE:
+    case MADV_REMOVE:
+    case MADV_COLD:
+    case MADV_PAGEOUT:
+    case MADV_POPULATE_READ:
+    case MADV_POPULATE_WRITE:
+    case MADV_DONTNEED_LOCKED:
+    case MADV_COLLAPSE:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* madvise.2: EAGAIN, "a kernel resource was temporarily unavailable", is what a VMA too many comes
+ * to. ENOMEM is a hole, unless there is none. */
+static APART void advice_refused(const struct unwind_start *here, void *address, size_t length)
+{
+    int error = errno;
+    uint64_t start = (uintptr_t)address;
+    uint64_t end = page_end(start, length);
+    if (error == EAGAIN || (error == ENOMEM && start < end && shim_actor()->may_grow &&
+                            is_mapped(start, end - start))) {
+        note(LEDGER_EVENT_ADVICE_REFUSED, shim_stack(here), start, length);
+    }
+}
+
+int shim_madvise(const struct unwind_start *here, bool raw, void *address, size_t length,
+                 int advice)
+{
+    int result = PERFORM(raw, int, madvise, (address, length, advice),
+                         raw_syscall3(SYS_madvise, address, length, advice));
+    if (is_passing(advice) || !shim_watching_memory()) {
+        return result;
+    }
+    if (result != 0) {
+        advice_refused(here, address, length);
+    } else if (shim_polices(POLICY_RESCUE) && length != 0) {
+        police_spoil(here, (uintptr_t)address, page_end((uintptr_t)address, length), LEDGER_ODD);
+    }
+    return result;
+}
+
+EXPORT int madvise(void *address, size_t length, int advice)
+{
+    return shim_madvise(HERE, false, address, length, advice);
 }
 
 /* shmat.2. How large the segment is only the kernel knows: the one call that the program did not
@@ -480,6 +598,11 @@ static size_t segment_size(int id)
 
 void *shim_shmat(const struct unwind_start *here, bool raw, int id, const void *address, int flags)
 {
+    if (shim_polices(POLICY_RESCUE) && rescue_any() && (flags & SHM_REMAP) &&
+        !police_shmat(here, (uintptr_t)address, page_end((uintptr_t)address, segment_size(id)))) {
+        errno = ENOMEM;
+        return (void *)-1;
+    }
     void *result = PERFORM(raw, void *, shmat, (id, address, flags),
                            raw_syscall3(SYS_shmat, id, address, flags));
     if (!shim_watching_memory()) {

@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 
 #include "calls.h"
+#include "police.h"
 #include "wrap.h"
 
 /* asm-generic/unistd.h: numbers that are the same on x86-64 and aarch64 since Linux 5.1, and that
@@ -195,6 +196,16 @@ static long prctl_made(const struct unwind_start *here, const long *a)
     return result;
 }
 
+/* mbind.2: memory of a policy of its own. */
+static long mbind_made(const struct unwind_start *here, const long *a)
+{
+    long result = made(a);
+    if (result == 0 && shim_polices(POLICY_RESCUE) && a[2] > 0) {
+        police_spoil(here, (uint64_t)a[1], (uint64_t)(a[1] + a[2]), LEDGER_ODD);
+    }
+    return result;
+}
+
 static long seccomp_made(const struct unwind_start *here, const long *a)
 {
     enum { SET_STRICT = 0, SET_FILTER = 1, TSYNC = 1, NEW_LISTENER = 8 }; /* linux/seccomp.h */
@@ -336,6 +347,10 @@ static __attribute__((noinline)) long dispatch(const struct unwind_start *here, 
         return shim_mprotect(here, true, (void *)a[1], (size_t)a[2], (int)a[3], -2);
     case SYS_pkey_mprotect:
         return shim_mprotect(here, true, (void *)a[1], (size_t)a[2], (int)a[3], (int)a[4]);
+    case SYS_madvise:
+        return shim_madvise(here, true, (void *)a[1], (size_t)a[2], (int)a[3]);
+    case SYS_mbind:
+        return mbind_made(here, a);
     case SYS_shmat:
         return (long)shim_shmat(here, true, (int)a[1], (const void *)a[2], (int)a[3]);
     case SYS_shmdt:
@@ -388,6 +403,8 @@ static bool matters(long number, long first, long second)
     case SYS_mremap:
     case SYS_mprotect:
     case SYS_pkey_mprotect:
+    case SYS_madvise:
+    case SYS_mbind:
     case SYS_shmat:
     case SYS_shmdt:
     case SYS_execve:
