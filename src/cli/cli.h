@@ -220,6 +220,7 @@ void run_begin(struct run *run, struct arguments *arguments, struct output *outp
  * saved as `ledger`, unless NULL. Returns 0, with `wait_status` and `reports` set, or the status of
  * enum cli_status with which a command ends that has no report. */
 int run_once(struct run *run, const char *ledger);
+/* Gives back what run_begin took; signals stay handled. */
 void run_end(struct run *run);
 /* Whether the last run went on, by exec, where it could not be watched; it has been said then. */
 bool run_went_on(struct run *run, const struct output *output);
@@ -231,5 +232,7 @@ int run_interrupted(void);
 int run_main(int argc, char **argv);
 int gate_main(int argc, char **argv);
 int report_main(int argc, char **argv);
+int top_main(int argc, char **argv);
+int metrics_main(int argc, char **argv);
 
 #endif
