@@ -16,6 +16,7 @@ static const char usage[] =
     "usage: boxledger run [--OPTION...] [--] COMMAND [ARGUMENT...]\n"
     "       boxledger gate [--OPTION...] [--] COMMAND [ARGUMENT...]\n"
     "       boxledger report [--OPTION...] LEDGER...\n"
+    "       boxledger top | metrics [--OPTION...] LEDGER\n"
     "       boxledger --help | --version\n"
     "\n"
     "boxledger run starts COMMAND under the ledger of its mappings and descriptors and reports,\n"
@@ -23,7 +24,8 @@ static const char usage[] =
     "anything\n"
     "that a baseline does not know of. boxledger report does so for a ledger that was saved, or "
     "that\n"
-    "a running process writes. `boxledger run --help` lists the options; boxledger(1) explains "
+    "a running process writes; boxledger top shows the latter's figures, and metrics prints them\n"
+    "as OpenMetrics. `boxledger run --help` lists the options; boxledger(1) explains "
     "them.\n";
 
 void cli_say(const char *format, ...)
@@ -111,6 +113,10 @@ int main(int argc, char **argv)
         return run_with_stack(gate_main, argc - 1, argv + 1);
     if (strcmp(subcommand, "report") == 0)
         return run_with_stack(report_main, argc - 1, argv + 1);
+    if (strcmp(subcommand, "top") == 0)
+        return run_with_stack(top_main, argc - 1, argv + 1);
+    if (strcmp(subcommand, "metrics") == 0)
+        return run_with_stack(metrics_main, argc - 1, argv + 1);
     if (strcmp(subcommand, "--help") == 0 || strcmp(subcommand, "-h") == 0 ||
         strcmp(subcommand, "help") == 0) {
         (void)fputs(usage, stdout);
@@ -120,6 +126,6 @@ int main(int argc, char **argv)
         (void)puts("boxledger " PACKAGE_VERSION);
         return 0;
     }
-    cli_say("%s is not a subcommand: run, gate, report, --help or --version", subcommand);
+    cli_say("%s is not a subcommand: run, gate, report, top, metrics, --help or --version", subcommand);
     return CLI_USAGE;
 }
