@@ -17,8 +17,6 @@
 #include "supervisor/owned.h"
 #include "supervisor/profile.h"
 
-#define TREE_NAME "tree"
-
 /* Whether the sandbox could change it behind boxsup's back, or it would be a copy of itself. */
 static bool is_unfit(const struct profile *profile, const char *path)
 {
@@ -67,16 +65,15 @@ static int make_named(struct cow *cow, struct error *error)
 
 static int open_layers(struct cow *cow, struct error *error)
 {
-    int written =
-        snprintf(cow->tree_path, sizeof cow->tree_path, "%s/" TREE_NAME, cow->holder_path);
+    int written = snprintf(cow->tree_path, sizeof cow->tree_path, "%s/" COW_TREE, cow->holder_path);
 
     if ((size_t)written >= sizeof cow->tree_path)
         return error_set(error, ENAMETOOLONG, "%s", cow->holder_path);
     cow->holder = open(cow->holder_path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (cow->holder < 0 || mkdirat(cow->holder, TREE_NAME, 0) != 0 ||
-        fchmodat(cow->holder, TREE_NAME, COW_STANDS_FOR, 0) != 0)
+    if (cow->holder < 0 || mkdirat(cow->holder, COW_TREE, 0) != 0 ||
+        fchmodat(cow->holder, COW_TREE, COW_STANDS_FOR, 0) != 0)
         return error_set(error, errno, "cannot make the upper layer in %s", cow->holder_path);
-    cow->tree = openat(cow->holder, TREE_NAME, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    cow->tree = openat(cow->holder, COW_TREE, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     cow->lower = open(cow->profile->cow, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (cow->tree < 0 || cow->lower < 0 || fstat(cow->tree, &cow->tree_status) != 0 ||
         fstat(cow->lower, &cow->lower_status) != 0)

@@ -22,6 +22,9 @@ struct cow_removed;
 struct error;
 struct profile;
 
+/* Its name in the upper layer. */
+#define COW_TREE "tree"
+
 struct cow {
     const struct profile *profile;
     int ruleset; /* of Landlock: the profile's, and the upper layer */

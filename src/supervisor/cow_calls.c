@@ -40,6 +40,7 @@ enum {
 enum follow {
     FOLLOW,
     NO_FOLLOW,
+    NAME,
     UNLESS_FLAG, /* AT_SYMLINK_NOFOLLOW */
     IF_FLAG,     /* AT_SYMLINK_FOLLOW */
 };
@@ -279,14 +280,20 @@ static int64_t on_mkdir(struct call *call)
     return result_of(fchmodat(place->parent, place->name, cow_mode(mode, true), 0));
 }
 
+/* Whether something that is no directory cannot be made here: an errno value. */
+static int is_taken(const struct cow_place *place)
+{
+    return place->target >= 0 ? EEXIST : place->slash ? ENOENT : 0;
+}
+
 static int64_t on_mknod(struct call *call)
 {
     const struct cow_place *place = &call->place;
     mode_t mode = (mode_t)call->args[call->row->path + 1];
     owned_fd int fd = -1;
 
-    if (place->target >= 0)
-        return -EEXIST;
+    if (is_taken(place) != 0)
+        return -is_taken(place);
     if ((mode & S_IFMT) != 0 && !S_ISREG(mode))
         return -EPERM;
     fd = openat(place->parent, place->name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
@@ -303,8 +310,8 @@ static int64_t on_symlink(struct call *call)
     char text[PATH_MAX];
     int failed;
 
-    if (place->target >= 0)
-        return -EEXIST;
+    if (is_taken(place) != 0)
+        return -is_taken(place);
     failed = notify_read_text(call->notification, call->args[0], text, sizeof text);
     if (failed != 0)
         return -failed;
@@ -345,6 +352,8 @@ static int64_t on_unlink(struct call *call)
         return remove_directory(call);
     if (S_ISDIR(call->place.status.st_mode))
         return -EISDIR;
+    if (call->place.slash)
+        return -ENOTDIR;
     return -remove_name(call->cow, &call->place, 0);
 }
 
@@ -386,6 +395,8 @@ static int prepare_move(struct cow *cow, struct cow_place *place)
         return EBUSY;
     if (S_ISDIR(place->status.st_mode))
         return is_of_lower(cow, place) ? EXDEV : 0;
+    if (place->slash)
+        return ENOTDIR;
     return make_real(cow, place, false);
 }
 
@@ -400,6 +411,8 @@ static int move(struct cow *cow, struct cow_place *from, struct cow_place *to, u
         failed = prepare_move(cow, to);
     else if (failed == 0 && to->target >= 0 && S_ISDIR(to->status.st_mode))
         failed = cow_fill(cow, to->target); /* to see whether it is empty */
+    if (failed == 0 && to->slash && !S_ISDIR(from->status.st_mode))
+        failed = ENOTDIR;
     if (failed == 0)
         failed = cow_relative(cow, from->parent, from->name, path, sizeof path);
     if (failed == 0 &&
@@ -418,7 +431,7 @@ static int find_other(const struct call *call, int directory, unsigned argument,
     if (failed == 0 && path[0] == 0)
         failed = ENOENT;
     if (failed == 0)
-        cow_find(call->notification, directory, path, true, place);
+        cow_find(call->notification, directory, path, COW_NAME, place);
     return failed;
 }
 
@@ -447,8 +460,10 @@ static int64_t on_rename(struct call *call)
         return -failed;
     if (!call->place.inside && !to.inside)
         return call->place.native && to.native ? NATIVE : -EXDEV;
-    if (!is_free_or_there(&call->place) || !is_free_or_there(&to))
-        return call->place.failed != 0 ? -call->place.failed : -to.failed;
+    if (!is_free_or_there(&call->place))
+        return -call->place.failed;
+    if (!is_free_or_there(&to))
+        return -to.failed;
     if (!call->place.inside || !to.inside)
         return -EXDEV;
     return -move(call->cow, &call->place, &to, flags);
@@ -467,8 +482,8 @@ static int64_t on_link(struct call *call)
         return call->place.failed != 0 ? -call->place.failed : -to.failed;
     if (!call->place.inside || !to.inside)
         return -EXDEV;
-    if (to.target >= 0)
-        return -EEXIST;
+    if (is_taken(&to) != 0)
+        return -is_taken(&to);
     if (S_ISDIR(call->place.status.st_mode))
         return -EPERM;
     failed = make_real(call->cow, &call->place, false);
@@ -485,11 +500,11 @@ static const struct row rows[] = {
     {SYS_faccessat, on_access, 0, 1, NONE, FOLLOW, false},
     {SYS_faccessat2, on_access, 0, 1, 3, UNLESS_FLAG, false},
     {SYS_readlinkat, on_readlink, 0, 1, NONE, NO_FOLLOW, false},
-    {SYS_mkdirat, on_mkdir, 0, 1, NONE, NO_FOLLOW, true},
-    {SYS_mknodat, on_mknod, 0, 1, NONE, NO_FOLLOW, true},
-    {SYS_symlinkat, on_symlink, 1, 2, NONE, NO_FOLLOW, true},
-    {SYS_unlinkat, on_unlink, 0, 1, 2, NO_FOLLOW, false},
-    {SYS_renameat2, on_rename, 0, 1, NONE, NO_FOLLOW, true},
+    {SYS_mkdirat, on_mkdir, 0, 1, NONE, NAME, true},
+    {SYS_mknodat, on_mknod, 0, 1, NONE, NAME, true},
+    {SYS_symlinkat, on_symlink, 1, 2, NONE, NAME, true},
+    {SYS_unlinkat, on_unlink, 0, 1, 2, NAME, false},
+    {SYS_renameat2, on_rename, 0, 1, NONE, NAME, true},
     {SYS_linkat, on_link, 0, 1, 4, IF_FLAG, true},
     {SYS_truncate, on_truncate, NONE, 0, NONE, FOLLOW, false},
     {SYS_chdir, on_enter, NONE, 0, NONE, FOLLOW, false},
@@ -505,19 +520,19 @@ static const struct row rows[] = {
     {CALL_LISTXATTRAT, on_attributes, 0, 1, 2, UNLESS_FLAG, false},
     {SYS_getcwd, on_getcwd, NONE, NONE, NONE, FOLLOW, false},
 #ifdef SYS_renameat
-    {SYS_renameat, on_rename, 0, 1, NONE, NO_FOLLOW, true},
+    {SYS_renameat, on_rename, 0, 1, NONE, NAME, true},
 #endif
 #ifdef SYS_stat
     {SYS_stat, on_stat, NONE, 0, NONE, FOLLOW, false},
     {SYS_lstat, on_stat, NONE, 0, NONE, NO_FOLLOW, false},
     {SYS_access, on_access, NONE, 0, NONE, FOLLOW, false},
     {SYS_readlink, on_readlink, NONE, 0, NONE, NO_FOLLOW, false},
-    {SYS_mkdir, on_mkdir, NONE, 0, NONE, NO_FOLLOW, true},
-    {SYS_mknod, on_mknod, NONE, 0, NONE, NO_FOLLOW, true},
-    {SYS_symlink, on_symlink, NONE, 1, NONE, NO_FOLLOW, true},
-    {SYS_unlink, on_unlink, NONE, 0, NONE, NO_FOLLOW, false},
-    {SYS_rmdir, on_rmdir, NONE, 0, NONE, NO_FOLLOW, false},
-    {SYS_rename, on_rename, NONE, 0, NONE, NO_FOLLOW, true},
+    {SYS_mkdir, on_mkdir, NONE, 0, NONE, NAME, true},
+    {SYS_mknod, on_mknod, NONE, 0, NONE, NAME, true},
+    {SYS_symlink, on_symlink, NONE, 1, NONE, NAME, true},
+    {SYS_unlink, on_unlink, NONE, 0, NONE, NAME, false},
+    {SYS_rmdir, on_rmdir, NONE, 0, NONE, NAME, false},
+    {SYS_rename, on_rename, NONE, 0, NONE, NAME, true},
     {SYS_link, on_link, NONE, 0, NONE, NO_FOLLOW, true},
 #endif
 };
@@ -540,17 +555,19 @@ static const struct row *find_row(int call)
     return NULL;
 }
 
-static bool follows(const struct call *call)
+static enum cow_follow follow_of(const struct call *call)
 {
     switch (call->row->follow) {
     case FOLLOW:
-        return true;
+        return COW_FOLLOW;
     case NO_FOLLOW:
-        return false;
+        return COW_NO_FOLLOW;
+    case NAME:
+        return COW_NAME;
     case UNLESS_FLAG:
-        return !(call->flags & AT_SYMLINK_NOFOLLOW);
+        return call->flags & AT_SYMLINK_NOFOLLOW ? COW_NO_FOLLOW : COW_FOLLOW;
     default:
-        return call->flags & AT_SYMLINK_FOLLOW;
+        return call->flags & AT_SYMLINK_FOLLOW ? COW_FOLLOW : COW_NO_FOLLOW;
     }
 }
 
@@ -619,7 +636,7 @@ void cow_answer(const struct notification *notification)
         return;
     }
     cow_find(notification, row->directory != NONE ? (int)data->args[row->directory] : AT_FDCWD,
-             path, !follows(&call), &call.place);
+             path, follow_of(&call), &call.place);
     answer(&call);
     cow_place_clear(&call.place);
 }
@@ -690,10 +707,10 @@ static int open_target(struct cow *cow, struct cow_place *place, int flags)
     errno = 0;
     if ((flags & O_CREAT) && (flags & O_EXCL))
         errno = EEXIST;
-    else if (S_ISLNK(mode) && !(flags & O_PATH))
-        errno = ELOOP;
     else if ((flags & O_DIRECTORY) && !S_ISDIR(mode))
         errno = ENOTDIR;
+    else if (S_ISLNK(mode) && !(flags & O_PATH))
+        errno = ELOOP;
     else if (S_ISDIR(mode) && !(flags & O_PATH) &&
              ((flags & O_ACCMODE) != O_RDONLY || (flags & (O_CREAT | O_TRUNC))))
         errno = EISDIR;
@@ -720,8 +737,10 @@ void cow_answer_open(const struct notification *notification, struct cow_place *
         notify_fail(notification, EACCES);
     else if ((flags & O_TMPFILE) == O_TMPFILE)
         notify_fail(notification, EOPNOTSUPP);
-    else if (creates && (place->slash || (flags & O_DIRECTORY)))
-        notify_fail(notification, place->slash ? EISDIR : EINVAL);
+    else if ((flags & O_CREAT) && place->slash && place->parent >= 0)
+        notify_fail(notification, EISDIR);
+    else if (creates && (flags & O_DIRECTORY))
+        notify_fail(notification, EINVAL);
     else if (creates)
         inject(notification, create(notification, place, flags, mode), flags);
     else if (place->failed != 0)
@@ -754,7 +773,7 @@ int cow_find_for_change(const struct notification *notification, int directory, 
         }
         path = name;
     }
-    cow_find(notification, directory, path, no_follow, &place);
+    cow_find(notification, directory, path, no_follow ? COW_NO_FOLLOW : COW_FOLLOW, &place);
     if (place.failed != 0)
         return place.failed;
     *inside = place.inside;

@@ -189,31 +189,40 @@ static int make_directory(int lower, const char *name)
     return mkdirat(lower, name, S_IRWXU) == 0 ? 0 : errno;
 }
 
-static int commit_below(int lower, int upper, const char *name, const struct stat *status)
+/* All of `name` in `upper`, for a directory that is there. */
+static int commit_into(int lower, int upper, const char *name, const struct stat *status)
 {
     const struct timespec times[2] = {status->st_atim, status->st_mtim};
     owned_fd int from = -1;
-    owned_fd int to = -1;
     struct stat there;
-    int failed = make_directory(lower, name);
+    int failed;
 
-    if (failed != 0)
-        return failed;
     if (!(status->st_mode & S_IRUSR) || !(status->st_mode & S_IXUSR))
         (void)fchmodat(upper, name, S_IRWXU, 0); /* ours; nobody looks at it any more */
     from = open_directory(upper, name);
-    to = open_directory(lower, name);
-    if (from < 0 || to < 0)
+    if (from < 0)
         return errno;
-    failed = commit_directory(to, from);
-    if (failed != 0 || fstat(to, &there) != 0)
-        return failed != 0 ? failed : errno;
+    failed = commit_directory(lower, from);
+    if (failed != 0)
+        return failed;
+    if (fstat(lower, &there) != 0)
+        return errno;
     /* Bits beyond ours that it had, it keeps. */
     if ((there.st_mode & ACCESSPERMS) != (status->st_mode & ACCESSPERMS) &&
-        fchmod(to, cow_mode(status->st_mode, true)) != 0)
+        fchmod(lower, cow_mode(status->st_mode, true)) != 0)
         return errno;
-    (void)futimens(to, times);
+    (void)futimens(lower, times);
     return 0;
+}
+
+static int commit_below(int lower, int upper, const char *name, const struct stat *status)
+{
+    int failed = make_directory(lower, name);
+    owned_fd int below = failed == 0 ? open_directory(lower, name) : -1;
+
+    if (failed != 0)
+        return failed;
+    return below < 0 ? errno : commit_into(below, upper, name, status);
 }
 
 static int commit_entry(int lower, int upper, const char *name)
@@ -277,7 +286,6 @@ static int commit_removal(const char *path, void *context)
 
 int cow_commit(struct cow *cow, struct error *error)
 {
-    owned_fd int upper = -1;
     struct stat status;
     int failed;
 
@@ -286,8 +294,9 @@ int cow_commit(struct cow *cow, struct error *error)
     if (cow_stands_for(&status))
         return 0; /* nobody looked at it */
     failed = cow_each_removed(cow, commit_removal, cow);
-    upper = open_directory(cow->holder, "tree");
     if (failed == 0)
-        failed = upper < 0 ? errno : commit_directory(cow->lower, upper);
-    return failed == 0 ? 0 : error_set(error, failed, "cannot write back to %s", cow->profile->cow);
+        failed = commit_into(cow->lower, cow->holder, COW_TREE, &status);
+    if (failed != 0)
+        return error_set(error, failed, "cannot write back to %s", cow->profile->cow);
+    return 0;
 }

@@ -103,10 +103,30 @@ static int prepend(struct walk *walk, const char *text, const char *rest)
     return text[0] == '/' ? enter_root(walk) : 0;
 }
 
+/* Goes on at a directory that was found by other means than its path. One of DIR itself is the one
+ * in `tree`. */
+static int go_on_at(struct walk *walk, int directory, const char *rest)
+{
+    owned_fd int fd = directory;
+    char name[PATH_MAX];
+
+    if (!lookup_name(fd, name, sizeof name))
+        return ENAMETOOLONG;
+    if (lookup_is_below(name, walk->cow->profile->cow)) {
+        walk->native = false;
+        return prepend(walk, name, rest);
+    }
+    walk->inside = lookup_is_below(name, walk->cow->tree_path);
+    (void)snprintf(walk->rest, sizeof walk->rest, "%s", rest);
+    return enter(walk, owned_fd_move(&fd));
+}
+
 /* Follows a link. ENOENT: it is one of /proc's that leads to what has no path. */
-static int follow(struct walk *walk, int link, const struct stat *status, const char *rest)
+static int follow_link(struct walk *walk, int link, const char *name, const struct stat *status,
+                       const char *rest)
 {
     static const char gone[] = " (deleted)";
+    owned_fd int directory = -1;
     char text[PATH_MAX];
     ssize_t length = readlinkat(link, "", text, sizeof text - 1);
 
@@ -115,9 +135,14 @@ static int follow(struct walk *walk, int link, const struct stat *status, const 
     text[length] = 0;
     if (++walk->links > LINKS_MAX)
         return ELOOP;
-    if (status->st_dev == walk->proc && (size_t)length >= sizeof gone &&
-        strcmp(text + length - (sizeof gone - 1), gone) == 0)
-        return ENOENT;
+    if (status->st_dev == walk->proc && text[0] == '/') {
+        /* Such a link leads to its directory, whoever may look into those above it. */
+        directory = openat(walk->current, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (directory >= 0)
+            return go_on_at(walk, owned_fd_move(&directory), rest);
+        if ((size_t)length >= sizeof gone && strcmp(text + length - (sizeof gone - 1), gone) == 0)
+            return ENOENT;
+    }
     return prepend(walk, text, rest);
 }
 
@@ -165,7 +190,8 @@ static void arrive(struct walk *walk, struct cow_place *place)
 }
 
 /* The place is an entry of the current directory, or could be one. */
-static void arrive_at(struct walk *walk, const char *name, int target, struct cow_place *place)
+static void arrive_at(struct walk *walk, const char *name, int target, enum cow_follow follow,
+                      struct cow_place *place)
 {
     place->failed = target < 0 ? ENOENT : 0;
     place->inside = walk->inside;
@@ -173,7 +199,7 @@ static void arrive_at(struct walk *walk, const char *name, int target, struct co
     place->parent = owned_fd_move(&walk->current);
     place->target = target;
     (void)snprintf(place->name, sizeof place->name, "%s", name);
-    if (place->slash && target >= 0 && !S_ISDIR(place->status.st_mode)) {
+    if (follow != COW_NAME && place->slash && target >= 0 && !S_ISDIR(place->status.st_mode)) {
         owned_fd_close(&place->target);
         owned_fd_close(&place->parent);
         place->failed = ENOTDIR;
@@ -181,13 +207,13 @@ static void arrive_at(struct walk *walk, const char *name, int target, struct co
 }
 
 /* One name. 0: go on; -1: arrived; else an errno value. */
-static int step(struct walk *walk, bool no_follow, struct cow_place *place)
+static int step(struct walk *walk, enum cow_follow follow, struct cow_place *place)
 {
     char name[NAME_MAX + 1];
     char left[PATH_MAX];
     owned_fd int fd = -1;
     const char *rest;
-    bool last;
+    bool last, followed;
     int failed = take_name(walk, name, &rest, &last, &place->slash);
 
     if (failed != 0)
@@ -198,24 +224,25 @@ static int step(struct walk *walk, bool no_follow, struct cow_place *place)
     }
     memcpy(left, rest, strlen(rest) + 1); /* out of the buffer that is written to */
     rest = left;
+    if (walk->inside && (failed = cow_fill(walk->cow, walk->current)) != 0)
+        return failed;
     if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0) {
         memcpy(walk->rest, left, strlen(left) + 1);
         return name[1] == '.' ? enter_parent(walk) : 0;
     }
-    if (walk->inside && (failed = cow_fill(walk->cow, walk->current)) != 0)
-        return failed;
     fd = openat(walk->current, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0 && errno == ENOENT && last) {
-        arrive_at(walk, name, -1, place);
+        arrive_at(walk, name, -1, follow, place);
         return -1;
     }
     if (fd < 0 || fstat(fd, &place->status) != 0)
         return errno;
-    if (is_own_link(walk, name, &place->status) && !(last && no_follow))
+    followed = !last || follow == COW_FOLLOW || (follow == COW_NO_FOLLOW && place->slash);
+    if (followed && is_own_link(walk, name, &place->status))
         return follow_own(walk, name, rest);
     /* Behind a slash it must lead to a directory. */
-    if (S_ISLNK(place->status.st_mode) && (!last || !no_follow || place->slash))
-        return follow(walk, fd, &place->status, last && place->slash ? "." : rest);
+    if (followed && S_ISLNK(place->status.st_mode))
+        return follow_link(walk, fd, name, &place->status, last && place->slash ? "." : rest);
     if (S_ISDIR(place->status.st_mode) &&
         (!last || (!walk->inside && is_same(&place->status, &walk->cow->lower_status)) ||
          is_same(&place->status, &walk->cow->tree_status))) {
@@ -224,16 +251,16 @@ static int step(struct walk *walk, bool no_follow, struct cow_place *place)
     }
     if (!last)
         return ENOTDIR;
-    arrive_at(walk, name, owned_fd_move(&fd), place);
+    arrive_at(walk, name, owned_fd_move(&fd), follow, place);
     return -1;
 }
 
-static void walk_to_end(struct walk *walk, bool no_follow, struct cow_place *place)
+static void walk_to_end(struct walk *walk, enum cow_follow follow, struct cow_place *place)
 {
     int result;
 
     do
-        result = step(walk, no_follow, place);
+        result = step(walk, follow, place);
     while (result == 0);
     if (result > 0) {
         place->failed = result;
@@ -243,30 +270,21 @@ static void walk_to_end(struct walk *walk, bool no_follow, struct cow_place *pla
     owned_fd_close(&walk->current);
 }
 
-/* Where a relative path starts. A directory of DIR itself is the one in `tree`. */
+/* Where a relative path starts. */
 static int start(struct walk *walk, int directory, const char *path)
 {
     owned_fd int fd = lookup_start(walk->notification, directory);
-    char name[PATH_MAX];
     struct stat status;
 
     if (fd < 0)
         return errno == ENOENT && directory != AT_FDCWD ? EBADF : errno;
     if (fstat(fd, &status) != 0 || !S_ISDIR(status.st_mode))
         return ENOTDIR;
-    if (!lookup_name(fd, name, sizeof name))
-        return ENAMETOOLONG;
-    if (lookup_is_below(name, walk->cow->profile->cow)) {
-        walk->native = false;
-        return prepend(walk, name, path);
-    }
-    walk->inside = lookup_is_below(name, walk->cow->tree_path);
-    (void)snprintf(walk->rest, sizeof walk->rest, "%s", path);
-    return enter(walk, owned_fd_move(&fd));
+    return go_on_at(walk, owned_fd_move(&fd), path);
 }
 
 void cow_find(const struct notification *notification, int directory, const char *path,
-              bool no_follow, struct cow_place *place)
+              enum cow_follow follow, struct cow_place *place)
 {
     struct walk walk = {
         .notification = notification,
@@ -281,7 +299,7 @@ void cow_find(const struct notification *notification, int directory, const char
     place->native = true;
     place->failed = failed;
     if (failed == 0)
-        walk_to_end(&walk, no_follow, place);
+        walk_to_end(&walk, follow, place);
     owned_fd_close(&walk.current);
 }
 
@@ -293,7 +311,7 @@ void cow_find_absolute(struct cow *cow, const char *path, struct cow_place *plac
     *place = COW_PLACE_NONE;
     place->failed = failed;
     if (failed == 0)
-        walk_to_end(&walk, false, place);
+        walk_to_end(&walk, COW_FOLLOW, place);
     owned_fd_close(&walk.current);
 }
 

@@ -17,6 +17,13 @@
 struct cow;
 struct notification;
 
+/* What is done with a link that the path ends in. */
+enum cow_follow {
+    COW_FOLLOW,
+    COW_NO_FOLLOW, /* but behind a slash it is followed all the same */
+    COW_NAME,      /* never: it is the name that is meant */
+};
+
 struct cow_place {
     bool inside;             /* in `tree` */
     bool native;             /* the kernel finds the same by the process's own path */
@@ -35,7 +42,7 @@ void cow_place_clear(struct cow_place *place);
 
 /* A path of the process that waits, of its descriptor `directory` or AT_FDCWD. Not empty. */
 void cow_find(const struct notification *notification, int directory, const char *path,
-              bool no_follow, struct cow_place *place);
+              enum cow_follow follow, struct cow_place *place);
 
 /* A path of ours. */
 void cow_find_absolute(struct cow *cow, const char *path, struct cow_place *place);

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -94,14 +95,18 @@ static void answer_with_upper(const struct notification *notification,
                               const struct open_request *request, const char *path)
 {
     owned_cow_place struct cow_place place = COW_PLACE_NONE;
-    bool no_follow =
-        (request->flags & O_NOFOLLOW) || ((request->flags & O_CREAT) && (request->flags & O_EXCL));
+    enum cow_follow follow = COW_FOLLOW;
 
     if (path[0] == 0) {
         notify_fail(notification, ENOENT);
         return;
     }
-    cow_find(notification, request->directory, path, no_follow, &place);
+    if ((request->flags & O_CREAT) && path[strlen(path) - 1] == '/')
+        follow = COW_NAME; /* of a directory, which cannot be made so */
+    else if ((request->flags & O_NOFOLLOW) ||
+             ((request->flags & O_CREAT) && (request->flags & O_EXCL)))
+        follow = COW_NO_FOLLOW;
+    cow_find(notification, request->directory, path, follow, &place);
     if (place.inside)
         cow_answer_open(notification, &place, request->flags, request->mode);
     else if (!answer_virtual(notification, place.target, request->flags))
