@@ -9,6 +9,7 @@
 
 #include "supervisor/attributes.h"
 #include "supervisor/cow_calls.h"
+#include "supervisor/lazy_calls.h"
 #include "supervisor/notify.h"
 #include "supervisor/opens.h"
 #include "supervisor/sandbox.h"
@@ -40,6 +41,22 @@ static const struct {
 #ifdef SYS_stat
     {SYS_stat, stats_answer},
     {SYS_lstat, stats_answer},
+#endif
+    {SYS_mmap, lazy_calls_answer},
+    {SYS_read, lazy_calls_answer},
+    {SYS_readv, lazy_calls_answer},
+    {SYS_pread64, lazy_calls_answer},
+    {SYS_preadv, lazy_calls_answer},
+    {SYS_preadv2, lazy_calls_answer},
+    {SYS_lseek, lazy_calls_answer},
+    {SYS_sendfile, lazy_calls_answer},
+    {SYS_splice, lazy_calls_answer},
+    {SYS_copy_file_range, lazy_calls_answer},
+    {SYS_io_submit, lazy_calls_answer},
+    {SYS_remap_file_pages, lazy_calls_answer},
+    {SYS_clone, lazy_calls_answer},
+#ifdef SYS_fork
+    {SYS_fork, lazy_calls_answer},
 #endif
     {SYS_getrandom, virtual_answer_getrandom},
     {SYS_uname, virtual_answer_uname},

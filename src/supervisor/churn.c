@@ -230,7 +230,7 @@ static int run_all(const struct options *options)
 {
     struct churn churn = {
         .options = options,
-        .policy = {.ruleset = -1, .root = -1},
+        .policy = {.ruleset = -1, .root = -1, .userfaultfd = -1},
         .null = -1,
         .lock = PTHREAD_MUTEX_INITIALIZER,
         .changed = PTHREAD_COND_INITIALIZER,

@@ -21,6 +21,7 @@
 #include "supervisor/access.h"
 #include "supervisor/cow_calls.h"
 #include "supervisor/error.h"
+#include "supervisor/lazy_faults.h"
 #include "supervisor/profile.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -180,6 +181,32 @@ static void ask(struct maker *maker, int call, uint64_t mark)
     add(maker, SCMP_ACT_NOTIFY, call, 1, &is_not_ours);
 }
 
+/* What reads a file, for copies that are filled when they are read (lazy_calls.h). */
+static const int reads[] = {
+    SCMP_SYS(read),      SCMP_SYS(readv),    SCMP_SYS(pread64),          SCMP_SYS(preadv),
+    SCMP_SYS(preadv2),   SCMP_SYS(sendfile), SCMP_SYS(splice),           SCMP_SYS(copy_file_range),
+    SCMP_SYS(io_submit), SCMP_SYS(fork),     SCMP_SYS(remap_file_pages),
+};
+
+static void notify_of_reads(struct maker *maker)
+{
+    const struct scmp_arg_cmp of_file =
+        SCMP_CMP64(3, SCMP_CMP_MASKED_EQ, MAP_ANONYMOUS | LAZY_FAULTS_OWN_CALL, 0);
+    const struct scmp_arg_cmp for_holes = SCMP_CMP32(2, SCMP_CMP_GE, SEEK_DATA);
+    /* Those of new namespaces are refused, and stay so. */
+    scmp_datum_t bits = CLONE_VM;
+    struct scmp_arg_cmp of_fork;
+
+    for (size_t i = 0; i < COUNT(namespaces); i++)
+        bits |= namespaces[i];
+    of_fork = SCMP_CMP64(0, SCMP_CMP_MASKED_EQ, bits, 0);
+    for (size_t i = 0; i < COUNT(reads); i++)
+        add(maker, SCMP_ACT_NOTIFY, reads[i], 0, NULL);
+    add(maker, SCMP_ACT_NOTIFY, SCMP_SYS(mmap), 1, &of_file);
+    add(maker, SCMP_ACT_NOTIFY, SCMP_SYS(lseek), 1, &for_holes);
+    add(maker, SCMP_ACT_NOTIFY, SCMP_SYS(clone), 1, &of_fork);
+}
+
 static void add_rules(struct maker *maker, const struct profile *profile, uint64_t mark)
 {
     refuse_always(maker);
@@ -195,6 +222,8 @@ static void add_rules(struct maker *maker, const struct profile *profile, uint64
         add(maker, SCMP_ACT_NOTIFY, attributes[i], 0, NULL);
     for (size_t i = 0; profile->shadow[0] && i < COUNT(stats); i++)
         add(maker, SCMP_ACT_NOTIFY, stats[i], 0, NULL);
+    if (profile->shadow[0] && profile->shadow_lazy)
+        notify_of_reads(maker);
     if (profile->hostname)
         add(maker, SCMP_ACT_NOTIFY, SCMP_SYS(uname), 0, NULL);
     if (profile->has_seed)

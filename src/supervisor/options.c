@@ -175,6 +175,13 @@ static int set_shadow_cap(struct options *options, const char *value, struct err
     return read_size(value, &options->profile.shadow_cap, error);
 }
 
+static int set_shadow_lazy(struct options *options, const char *value, struct error *error)
+{
+    (void)value, (void)error;
+    options->profile.shadow_lazy = true;
+    return 0;
+}
+
 static int set_shadow_budget(struct options *options, const char *value, struct error *error)
 {
     uint64_t most = shadow_budget_most();
@@ -280,6 +287,7 @@ static const struct option {
     {"shadow", "DIR", set_shadow, ALL, "files below it are opened as sealed copies"},
     {"shadow-cap", "SIZE", set_shadow_cap, ALL, "of a file that is copied (256M)"},
     {"shadow-budget", "SIZE", set_shadow_budget, ALL, "of all copies at once (1G)"},
+    {"shadow-lazy", NULL, set_shadow_lazy, ALL, "large copies are filled when they are read"},
     {"timeout", "SECONDS", set_timeout, ALL, "after which it is killed"},
     {"landlock", "N", set_landlock, ALL, "at most this version, for tests"},
     {"defect", "NAME", set_defect, ALL, "a defect of `boxsup defects`; any number of times"},

@@ -9,6 +9,7 @@
 
 #include "supervisor/access.h"
 #include "supervisor/error.h"
+#include "supervisor/lazy_faults.h"
 #include "supervisor/owned.h"
 #include "supervisor/shadow.h"
 
@@ -28,12 +29,14 @@ static int note_files(struct policy *policy, struct error *error)
 
 int policy_make(struct policy *policy, const struct profile *profile, struct error *error)
 {
-    *policy = (struct policy){.profile = *profile, .ruleset = -1, .root = -1};
+    *policy = (struct policy){.profile = *profile, .ruleset = -1, .root = -1, .userfaultfd = -1};
     if (profile->root[0]) {
         policy->root = open(profile->root, O_PATH | O_DIRECTORY | O_CLOEXEC);
         if (policy->root < 0)
             return error_set(error, errno, "cannot open %s", profile->root);
     }
+    if (profile->shadow_lazy)
+        policy->userfaultfd = lazy_faults_open_device();
     policy->refuses_truncation = !access_refuses_truncation(profile);
     /* With a copy-on-write directory each sandbox has one of its own (cow.h). */
     if (!profile->cow[0])
@@ -51,6 +54,7 @@ void policy_clear(struct policy *policy)
 {
     owned_fd_close(&policy->ruleset);
     owned_fd_close(&policy->root);
+    owned_fd_close(&policy->userfaultfd);
     filter_clear(&policy->filter);
     owned_memory_free(&policy->shadow_budget);
 }

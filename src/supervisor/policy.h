@@ -21,6 +21,7 @@ struct policy {
     bool refuses_truncation;
     int root;                            /* of --root; -1: none */
     struct shadow_budget *shadow_budget; /* of all its sandboxes together */
+    int userfaultfd;                     /* /dev/userfaultfd, for lazy shadows; -1: none */
     dev_t proc;                          /* the file system of /proc */
     dev_t hostname_dev;                  /* /etc/hostname, where it is virtual and there */
     ino_t hostname_ino;

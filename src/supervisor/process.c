@@ -23,6 +23,7 @@
 #include "supervisor/defects.h"
 #include "supervisor/error.h"
 #include "supervisor/inside.h"
+#include "supervisor/lazy_faults.h"
 #include "supervisor/notify.h"
 #include "supervisor/owned.h"
 #include "supervisor/policy.h"
@@ -253,6 +254,7 @@ static void finish(struct run *run, struct process_result *result)
             children_kill_orphans();
     }
     owned_fd_close(&run->sandbox.listener);
+    lazy_faults_end(&run->sandbox);
     shadow_clear(&run->sandbox);
     owned_fd_close(&run->process);
     for (int end = 0; end < 2; end++) {

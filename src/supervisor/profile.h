@@ -33,6 +33,7 @@ struct profile {
     char shadow[PATH_MAX];
     uint64_t shadow_cap;    /* bytes of one file */
     uint64_t shadow_budget; /* bytes of all of them together */
+    bool shadow_lazy;       /* large ones are filled when they are read */
 
     /* Opens are resolved in this directory, absolute and without links, as if it were the root
      * (redirect.h); "": they are not. */

@@ -11,6 +11,7 @@
 #include "supervisor/shadow.h"
 
 struct cow;
+struct lazy_faults;
 struct policy;
 
 struct sandbox {
@@ -19,6 +20,7 @@ struct sandbox {
     int listener; /* its notifications */
     struct random random;
     struct shadows shadows;
+    struct lazy_faults *faults;         /* NULL: none are caught */
     struct cow *cow;                    /* NULL: no directory is copy-on-write */
     void (*tell)(const char *sentence); /* what its user should know; NULL: nobody listens */
     uint64_t notifications;

@@ -239,7 +239,7 @@ static int serve_until_told(const struct options *options)
 {
     struct serve serve = {
         .options = options,
-        .policy = {.ruleset = -1, .root = -1},
+        .policy = {.ruleset = -1, .root = -1, .userfaultfd = -1},
         .null = -1,
         .socket = -1,
         .lock = PTHREAD_MUTEX_INITIALIZER,

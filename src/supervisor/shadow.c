@@ -11,22 +11,27 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/sendfile.h>
-#include <sys/syscall.h>
+#include <time.h>
 
 #include "supervisor/defects.h"
 #include "supervisor/error.h"
+#include "supervisor/lazy_copy.h"
 #include "supervisor/lookup.h"
+#include "supervisor/memory_file.h"
 #include "supervisor/notify.h"
 #include "supervisor/owned.h"
 #include "supervisor/policy.h"
 #include "supervisor/sandbox.h"
+#include "supervisor/version.h"
 
-/* Linux 6.3, include/uapi/linux/memfd.h: execve(2) of it is refused, for good. */
-#define SHADOW_NOEXEC_SEAL 0x0008U
 #define SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
 /* How often a file is copied again that has changed meanwhile. */
 #define ATTEMPTS 3
+
+/* Smaller files are copied whole, whatever is asked for: it costs less than to do it by halves. */
+#define LAZY_BYTES (1 << 20)
+#define SETTLED_SECONDS 2
 
 #define DEFAULT_BUDGET (UINT64_C(1) << 30)
 
@@ -35,20 +40,12 @@ struct shadow_budget {
     _Atomic uint64_t used;
 };
 
-/* What a file was when it was copied. */
-struct version {
-    dev_t device;
-    ino_t inode;
-    off_t size;
-    struct timespec modified;
-    struct timespec changed;
-};
-
 struct shadow {
-    char *path; /* of the file */
-    struct version version;
-    struct version told; /* the last one that the user was told about */
-    int copy;            /* the memfd */
+    char *path;             /* of the file */
+    struct version version; /* what it was when it was copied */
+    struct version told;    /* the last one that the user was told about */
+    int copy;               /* the memfd, of one that is copied whole */
+    struct lazy_copy *lazy; /* or NULL */
     dev_t copy_device;
     ino_t copy_inode;
 };
@@ -92,44 +89,7 @@ static void release(struct shadow_budget *budget, uint64_t bytes)
     atomic_fetch_sub(&budget->used, bytes);
 }
 
-/* --- versions --------------------------------------------------------------------------------- */
-
-static struct version version_of(const struct stat *status)
-{
-    return (struct version){status->st_dev, status->st_ino, status->st_size, status->st_mtim,
-                            status->st_ctim};
-}
-
-static bool is_same_time(const struct timespec *one, const struct timespec *other)
-{
-    return one->tv_sec == other->tv_sec && one->tv_nsec == other->tv_nsec;
-}
-
-/* `changed` too: times of modification can be set back. */
-static bool is_same(const struct version *one, const struct version *other)
-{
-    return one->device == other->device && one->inode == other->inode && one->size == other->size &&
-           is_same_time(&one->modified, &other->modified) &&
-           is_same_time(&one->changed, &other->changed);
-}
-
-/* What a reader of the copy has to know; a change of mode or links is not. */
-static bool is_as_read(const struct version *one, const struct version *other)
-{
-    return one->device == other->device && one->inode == other->inode && one->size == other->size &&
-           is_same_time(&one->modified, &other->modified);
-}
-
 /* --- copies ----------------------------------------------------------------------------------- */
-
-static int make_memory(void)
-{
-    int fd = memfd_create("boxsup-shadow", MFD_CLOEXEC | MFD_ALLOW_SEALING | SHADOW_NOEXEC_SEAL);
-
-    if (fd < 0 && errno == EINVAL)
-        fd = memfd_create("boxsup-shadow", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    return fd;
-}
 
 /* Copies exactly `size` bytes and finds the file's end behind them. 0, or an errno value; EBUSY:
  * the file is shorter or longer now. */
@@ -152,7 +112,7 @@ static int copy_bytes(int from, int to, off_t size)
 /* Copies a file of *status, which says afterwards what was copied. 0, or an errno value. */
 static int copy_once(int from, const struct stat *status, bool sealed, int *copy)
 {
-    owned_fd int to = make_memory();
+    owned_fd int to = memory_file_make("boxsup-shadow");
     struct version before = version_of(status), after;
     struct stat now;
     int failed;
@@ -165,7 +125,7 @@ static int copy_once(int from, const struct stat *status, bool sealed, int *copy
     if (fstat(from, &now) != 0)
         return errno;
     after = version_of(&now);
-    if (!is_same(&before, &after))
+    if (!version_is_same(&before, &after))
         return EBUSY;
     if (sealed &&
         (fchmod(to, S_IRUSR | S_IRGRP | S_IROTH) != 0 || fcntl(to, F_ADD_SEALS, SEALS) != 0))
@@ -174,9 +134,38 @@ static int copy_once(int from, const struct stat *status, bool sealed, int *copy
     return 0;
 }
 
-/* Copies a file within the cap and the budget; `shadow` has its version then. */
-static int copy_file(const struct policy *policy, int from, struct shadow *shadow)
+/* Whether a file has been what it is for longer than the clock of any file system takes to show a
+ * change: one that came at once would not be seen. */
+static bool is_settled(const struct stat *status)
 {
+    struct timespec now;
+
+    return clock_gettime(CLOCK_REALTIME, &now) == 0 &&
+           now.tv_sec - status->st_ctim.tv_sec > SETTLED_SECONDS;
+}
+
+/* A copy of a file of *status in the one way or the other. 0, or an errno value. */
+static int copy_as_asked(const struct sandbox *sandbox, int *from, const struct stat *status,
+                         struct shadow *shadow)
+{
+    const struct profile *profile = &sandbox->policy->profile;
+    bool sealed = !(profile->defects & DEFECT_SHADOW_UNSEALED);
+
+    if (profile->shadow_lazy && sealed && status->st_size >= LAZY_BYTES && is_settled(status) &&
+        lazy_copy_make(from, status, shadow->path, sandbox->tell, &shadow->lazy) == 0)
+        return 0;
+    return copy_once(*from, status, sealed, &shadow->copy);
+}
+
+static int memory_of(const struct shadow *shadow)
+{
+    return shadow->lazy ? lazy_copy_fd(shadow->lazy) : shadow->copy;
+}
+
+/* Copies a file within the cap and the budget; `shadow` has its version then. */
+static int copy_file(const struct sandbox *sandbox, int *from, struct shadow *shadow)
+{
+    const struct policy *policy = sandbox->policy;
     const struct profile *profile = &policy->profile;
     bool bounded = !(profile->defects & DEFECT_SHADOW_UNBOUNDED);
     struct stat status;
@@ -185,22 +174,21 @@ static int copy_file(const struct policy *policy, int from, struct shadow *shado
     for (int attempt = 0; attempt < ATTEMPTS && failed == EBUSY; attempt++) {
         uint64_t bytes;
 
-        if (fstat(from, &status) != 0)
+        if (fstat(*from, &status) != 0)
             return errno;
         bytes = bounded ? (uint64_t)status.st_size : 0;
         if (bytes > profile->shadow_cap)
             return EFBIG;
         if (!reserve(policy->shadow_budget, bytes))
             return ENOMEM;
-        failed =
-            copy_once(from, &status, !(profile->defects & DEFECT_SHADOW_UNSEALED), &shadow->copy);
+        failed = copy_as_asked(sandbox, from, &status, shadow);
         if (failed != 0)
             release(policy->shadow_budget, bytes);
     }
     if (failed != 0)
         return failed;
     shadow->version = shadow->told = version_of(&status);
-    if (fstat(shadow->copy, &status) != 0)
+    if (fstat(memory_of(shadow), &status) != 0)
         return errno;
     shadow->copy_device = status.st_dev;
     shadow->copy_inode = status.st_ino;
@@ -209,14 +197,16 @@ static int copy_file(const struct policy *policy, int from, struct shadow *shado
 
 static void drop(const struct policy *policy, struct shadow *shadow)
 {
-    if (shadow->copy >= 0 && !(policy->profile.defects & DEFECT_SHADOW_UNBOUNDED))
+    if (memory_of(shadow) >= 0 && !(policy->profile.defects & DEFECT_SHADOW_UNBOUNDED))
         release(policy->shadow_budget, (uint64_t)shadow->version.size);
     owned_fd_close(&shadow->copy);
+    lazy_copy_free(&shadow->lazy);
     owned_memory_free(&shadow->path);
 }
 
-/* The copy of a file as it is now, a new one if there is none. 0, or an errno value. */
-static int find_or_copy(struct sandbox *sandbox, int from, const char *path, int *copy)
+/* The copy of a file as it is now, a new one if there is none. 0, or an errno value. *from may be
+ * empty afterwards. */
+static int find_or_copy(struct sandbox *sandbox, int *from, const char *path, int *copy)
 {
     struct shadows *shadows = &sandbox->shadows;
     struct shadow shadow = {.copy = -1};
@@ -224,12 +214,12 @@ static int find_or_copy(struct sandbox *sandbox, int from, const char *path, int
     struct stat status;
     int failed;
 
-    if (fstat(from, &status) != 0)
+    if (fstat(*from, &status) != 0)
         return errno;
     version = version_of(&status);
     for (size_t i = 0; i < shadows->count; i++)
-        if (is_same(&shadows->items[i].version, &version)) {
-            *copy = shadows->items[i].copy;
+        if (version_is_same(&shadows->items[i].version, &version)) {
+            *copy = memory_of(&shadows->items[i]);
             return 0;
         }
     if (shadows->count == SHADOW_FILES_MAX)
@@ -237,12 +227,12 @@ static int find_or_copy(struct sandbox *sandbox, int from, const char *path, int
     if (!shadows->items)
         shadows->items = calloc(SHADOW_FILES_MAX, sizeof *shadows->items);
     shadow.path = strdup(path);
-    failed = shadows->items && shadow.path ? copy_file(sandbox->policy, from, &shadow) : ENOMEM;
+    failed = shadows->items && shadow.path ? copy_file(sandbox, from, &shadow) : ENOMEM;
     if (failed != 0) {
         drop(sandbox->policy, &shadow);
         return failed;
     }
-    *copy = shadow.copy;
+    *copy = memory_of(&shadow);
     shadows->items[shadows->count++] = shadow;
     return 0;
 }
@@ -267,7 +257,7 @@ void shadow_answer_open(const struct notification *notification, int target, int
     int failed = errno;
 
     if (from >= 0)
-        failed = lookup_name(from, path, sizeof path) ? find_or_copy(sandbox, from, path, &copy)
+        failed = lookup_name(from, path, sizeof path) ? find_or_copy(sandbox, &from, path, &copy)
                                                       : ENOENT;
     if (copy >= 0) {
         /* Opened anew: each open has an offset of its own. */
@@ -278,6 +268,42 @@ void shadow_answer_open(const struct notification *notification, int target, int
         notify_fail(notification, failed);
     else
         notify_inject(notification, fd, flags & O_CLOEXEC);
+}
+
+/* --- those that are filled when they are read ------------------------------------------------ */
+
+static bool is_missing(const struct shadow *shadow)
+{
+    return shadow->lazy && !lazy_copy_is_whole(shadow->lazy);
+}
+
+bool shadow_is_any_missing(const struct sandbox *sandbox)
+{
+    for (size_t i = 0; i < sandbox->shadows.count; i++)
+        if (is_missing(&sandbox->shadows.items[i]))
+            return true;
+    return false;
+}
+
+struct lazy_copy *shadow_find_missing(const struct sandbox *sandbox, const struct stat *copy)
+{
+    for (size_t i = 0; i < sandbox->shadows.count; i++) {
+        const struct shadow *shadow = &sandbox->shadows.items[i];
+
+        if (shadow->copy_device == copy->st_dev && shadow->copy_inode == copy->st_ino)
+            return is_missing(shadow) ? shadow->lazy : NULL;
+    }
+    return NULL;
+}
+
+int shadow_fill_all(const struct sandbox *sandbox)
+{
+    int failed = 0;
+
+    for (size_t i = 0; i < sandbox->shadows.count && failed == 0; i++)
+        if (is_missing(&sandbox->shadows.items[i]))
+            failed = lazy_copy_fill_whole(sandbox->shadows.items[i].lazy);
+    return failed;
 }
 
 /* --- staleness -------------------------------------------------------------------------------- */
@@ -292,7 +318,7 @@ static void check(const struct sandbox *sandbox, struct shadow *shadow)
         return;
     if (stat(shadow->path, &status) == 0)
         version = version_of(&status);
-    if (is_as_read(&version, &shadow->told) || !sandbox->tell)
+    if (version_is_as_read(&version, &shadow->told) || !sandbox->tell)
         return;
     shadow->told = version;
     (void)snprintf(sentence, sizeof sentence,

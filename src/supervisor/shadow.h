@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 
 struct error;
+struct lazy_copy;
 struct notification;
 struct sandbox;
 struct shadow;
@@ -44,6 +45,13 @@ bool shadow_is_meant(const struct notification *notification, int target, int fl
 /* Answers it: with a copy, or EFBIG: the file is larger than the cap; ENOMEM: the budget does not
  * have as much left; ENFILE: the sandbox has too many; EBUSY: the file does not hold still. */
 void shadow_answer_open(const struct notification *notification, int target, int flags);
+
+/* Of those that are filled when they are read (lazy_copy.h): whether something of any is missing;
+ * that of a memfd, NULL where nothing is missing; and all that is missing of all, 0, or an errno
+ * value. */
+bool shadow_is_any_missing(const struct sandbox *sandbox);
+struct lazy_copy *shadow_find_missing(const struct sandbox *sandbox, const struct stat *copy);
+int shadow_fill_all(const struct sandbox *sandbox);
 
 /* A sandbox asks about a descriptor, or about the file that `target` leads to: tells the user if it
  * is a copy, or was copied, and the file has changed since. */
