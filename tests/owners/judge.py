@@ -1,13 +1,15 @@
 """judge.py: runs `supervise` under boxledger and holds the report against the program's own truth.
 
-    judge.py correct --kind=KIND --count=N --seed=S [--keep] [--live]
-    judge.py mutant --site=SITE --count=N --seed=S [--live]
-    judge.py mutants --number=N --seed=S [--kind=KIND] [--live-every=K]
+    judge.py correct --kind=KIND --count=N --seed=S [--keep] [--live] [--reclaim=MS]
+    judge.py mutant --site=SITE --count=N --seed=S [--live] [--reclaim=MS]
+    judge.py mutants --number=N --seed=S [--kind=KIND] [--live-every=K] [--reclaim=MS]
     judge.py growth --scenario=NAME [--ends=child|api|mark]
 
 A correct supervisor has no finding and as many owners as sandboxes. A mutant has exactly one
 finding: its own. --live judges a process that still runs, after its last sandbox had time to
-settle, by `boxledger report` and by boxledger_check. Exits with 0, 1, or 77 and "skip: why".
+settle, by `boxledger report` and by boxledger_check. With --reclaim the policy is on, with that
+settling time: of a correct supervisor nothing is reclaimed; of a mutant what it leaves, and nothing
+else. Exits with 0, 1, or 77 and "skip: why".
 """
 import argparse
 import ctypes
@@ -25,6 +27,7 @@ boxledger = os.path.join(build, "boxledger")
 shim = os.environ.get("BOXLEDGER_SHIM", os.path.join(build, "libboxledger.so"))
 supervise = os.path.join(os.environ.get("BOXLEDGER_OWNERS_PROGRAMS",
                                         os.path.join(build, "tests/owners")), "supervise")
+policy_counts = os.path.join(build, "tests/policies/policy_counts")
 SKIPPED = 77
 PR_SET_CHILD_SUBREAPER = 36
 SECONDS = 900           # for one run, of 10,000 sandboxes at most
@@ -37,6 +40,18 @@ REPEATED = ("kvm_restored_alive",)
 MUTANT_COUNT_MAX = 200
 RATE_TOLERANCE = 0.3
 KINDS = ("kvm", "seccomp", "child", "api")
+RECLAIM_COUNT = 60   # sandboxes of a mutant that is reclaimed from: evidence takes some
+RECLAIM_PACE_MS = 8  # from one to the next: they must settle while others come
+# boxledger_end promises: what this supervisor releases after its end must not take longer.
+PROMISED_MS, PROMISED_COUNT, PROMISED_PACE_MS = 1000, 150, 20
+# What reclaim leaves alone, though it is left behind for sure: all of weak identity, what may be an
+# allocator's, a part of something, and the memory of a VM that lives on.
+NOT_RECLAIMED = {
+    "kvm_vcpu", "kvm_run_map", "kvm_arena", "kvm_second_half", "kvm_restored_alive", "kvm_irqfd",
+    "kvm_ioeventfd", "kvm_device", "kvm_stats", "kvm_vcpu_stats", "kvm_guest_memfd",
+    "child_pidfd", "child_pidfd_of_clone", "child_pidfd_of_clone3", "seccomp_listener_sent",
+    "seccomp_listener_fetched", "seccomp_pidfd", "seccomp_file", "api_eventfd", "api_assigned_fd",
+    "api_handed_over", "api_nested_outer", "api_nested_inner", "api_worker_fd"}
 
 try:
     import jsonschema
@@ -80,10 +95,19 @@ def program_ended(status, output):
     expect(status == 0, f"the supervisor's own status is {status}: {output.strip()}")
 
 
-def run(arguments, options=(), truth=True):
+def counted(ledger):
+    """What a ledger says that policies did."""
+    return json.loads(subprocess.run([policy_counts, ledger], check=True, timeout=SECONDS,
+                                     stdout=subprocess.PIPE, text=True).stdout)
+
+
+def run(arguments, options=(), truth=True, reclaim=None):
     """(report, truth) of a run that has ended."""
     with tempfile.TemporaryDirectory() as work:
         report, facts = os.path.join(work, "report"), os.path.join(work, "truth")
+        ledger = os.path.join(work, "ledger")
+        if reclaim is not None:
+            options = [*options, "--reclaim", f"--settle-ms={reclaim}", "--ledger=" + ledger]
         ended = subprocess.run(
             [boxledger, "run", "--format=json", "--exit-wait-ms=30000", "--report=" + report,
              *options, "--", supervise, *arguments,
@@ -94,15 +118,19 @@ def run(arguments, options=(), truth=True):
         program_ended(ended.returncode, ended.stdout)
         with open(report, encoding="utf-8") as file:
             document = valid(json.load(file))
+        if reclaim is not None:
+            document["counted"] = counted(ledger)
         return document, json.load(open(facts, encoding="utf-8")) if truth else None
 
 
-def run_live(arguments, options=()):
+def run_live(arguments, options=(), reclaim=None):
     """The same of one that still runs, and has ended its last sandbox a while ago."""
     with tempfile.TemporaryDirectory() as work:
         ledger, facts = os.path.join(work, "ledger"), os.path.join(work, "truth")
         errors = os.path.join(work, "stderr")
-        environment = dict(os.environ, LD_PRELOAD=shim, BOXLEDGER_OPTIONS="ledger=" + ledger)
+        policy = "" if reclaim is None else f":reclaim=1:settle_ms={reclaim}"
+        environment = dict(os.environ, LD_PRELOAD=shim,
+                           BOXLEDGER_OPTIONS="ledger=" + ledger + policy)
         with open(errors, "w", encoding="utf-8") as stderr, subprocess.Popen(
                 [supervise, *arguments, "--truth=" + facts, f"--pause={LIVE_PAUSE_MS}"],
                 env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr,
@@ -113,6 +141,8 @@ def run_live(arguments, options=()):
                 document = valid(json.loads(subprocess.run(
                     [boxledger, "report", "--format=json", *options, ledger], check=True,
                     stdout=subprocess.PIPE, timeout=SECONDS).stdout))
+                if reclaim is not None:
+                    document["counted"] = counted(ledger)
             program.stdin.close()
             program.wait(timeout=SECONDS)
         reap()
@@ -142,6 +172,7 @@ def check_owners(report, truth):
 def check_silence(report, truth):
     check_owners(report, truth)
     expect(not report["findings"], "findings: " + listed(report["findings"]))
+    expect(not any(report.get("counted", {}).values()), f"reclaimed: {report.get('counted')}")
     totals = report["totals"]
     expect(totals["leaked_fds"] == totals["leaked_mappings"] == totals["leaked_bytes"] == 0,
            f"totals say that something leaked: {totals}")
@@ -157,8 +188,36 @@ def check_live_answer(truth, fds=0, mappings=0, owners=0):
                f"of {owners}")
 
 
+def check_reclaimed(report, truth):
+    """What was reclaimed is the mutant's. The truth goes on without it."""
+    counts, resource = report["counted"], truth["resource"]
+    taken = [f for f in report["findings"] if f["verdict"] == "reclaimed"]
+    others = [f for f in taken if not f["stack"] or f["resource"] != resource or
+              f["stack"][0]["function"] != truth["function"]]
+    expect(not others, "reclaimed from others: " + listed(others))
+    mine = {"fd": counts["fds"], "mapping": counts["mappings"]}.get(resource, 0)
+    expect(counts["fds"] + counts["mappings"] == mine, f"not only of its resource: {counts}")
+    expect(counts["late"] == 0, f"a mutant releases nothing late: {counts}")
+    expect(sum(f["count"] for f in taken) == mine, f"{counts} by the ledger: " + listed(taken))
+    expect(mine == 0 or truth["verdict"] not in ("kept", "unended"), f"reclaimed: {counts}")
+    expect(mine <= truth["count"], f"more than {truth['count']} were reclaimed: {counts}")
+    left = sum(f["count"] for f in report["findings"] if f["verdict"] == "leaked")
+    if truth["verdict"] == "leaked":
+        expect(mine + left == truth["count"],
+               f"{mine} reclaimed and {left} left are not {truth['count']}")
+        expect(mine > 0 or truth["site"] in NOT_RECLAIMED or truth["count"] < RECLAIM_COUNT // 2,
+               f"nothing of {truth['count']} was reclaimed: " + listed(report["findings"]))
+    others = [f for f in report["findings"]
+              if not f["stack"] or f["stack"][0]["function"] != truth["function"]]
+    expect(not others, "findings: " + listed(others))
+
+
 def check_mutant(report, truth):
     check_owners(report, truth)
+    if "counted" in report:
+        check_reclaimed(report, truth)
+        if any(report["counted"].values()):
+            return
     findings, verdict, function = report["findings"], truth["verdict"], truth["function"]
     if verdict == "kept":
         expect(not findings, "findings: " + listed(findings))
@@ -211,10 +270,21 @@ def sites():
     return {fields[0]: {"kind": fields[1], "verdict": fields[3]} for fields in map(str.split, lines)}
 
 
-def judge_correct(kind, count, seed, keep=False, live=False):
+def paced(kind, reclaim):
+    """(arguments, settling time, least number of sandboxes) where the policy is on."""
+    if reclaim is None:
+        return [], None, 0
+    if kind == "api":
+        return [f"--pace={PROMISED_PACE_MS}", "--reclaimed"], max(reclaim, PROMISED_MS), \
+            PROMISED_COUNT
+    return [f"--pace={RECLAIM_PACE_MS}", "--reclaimed"], reclaim, RECLAIM_COUNT
+
+
+def judge_correct(kind, count, seed, keep=False, live=False, reclaim=None):
+    pace, settle, _ = paced(kind, reclaim)
     arguments = [f"--kind={kind}", f"--count={count}", f"--seed={seed}",
-                 *(["--keep"] if keep else [])]
-    report, truth = run_live(arguments) if live else run(arguments)
+                 *(["--keep"] if keep else []), *pace]
+    report, truth = (run_live if live else run)(arguments, reclaim=settle)
     check_silence(report, truth)
     expect(truth["sandboxes"] == count and truth["owners_begun"] >= count, f"truth: {truth}")
     if live:
@@ -222,15 +292,17 @@ def judge_correct(kind, count, seed, keep=False, live=False):
     return truth
 
 
-def judge_mutant(site, about, count, seed, live=False):
+def judge_mutant(site, about, count, seed, live=False, reclaim=None):
+    pace, settle, least = paced(about["kind"], reclaim)
+    count = max(count, least)
     if about["verdict"] in ("growing", "either"):
         count = max(count, GROWING_COUNT)
     elif about["verdict"] == "anchor" or site in REPEATED:
         count = max(count, ANCHOR_COUNT)
     while True:
-        arguments = [f"--mutate={site}", f"--count={count}", f"--seed={seed}"]
+        arguments = [f"--mutate={site}", f"--count={count}", f"--seed={seed}", *pace]
         options = ["--live"] if about["verdict"] == "unended" else []
-        report, truth = (run_live if live else run)(arguments, options)
+        report, truth = (run_live if live else run)(arguments, options, reclaim=settle)
         # What a scope alone says counts from the second owner on.
         enough = truth["owners"] >= (2 if about["kind"] == "seccomp" else 1) or \
             about["verdict"] == "kept"
@@ -255,7 +327,7 @@ def one(what, judgement, *arguments, **options):
         return None
 
 
-def judge_mutants(number, seed, kind, live_every):
+def judge_mutants(number, seed, kind, live_every, reclaim=None):
     chosen, known = random.Random(seed), sites()
     names = sorted(name for name in known if kind in (None, known[name]["kind"]))
     # Every site as often as every other, in an order of the seed's.
@@ -269,7 +341,7 @@ def judge_mutants(number, seed, kind, live_every):
             continue
         mutant_seed, live = chosen.randrange(1, 1 << 31), live_every and i % live_every == 0
         result = one(f"{name} --seed={mutant_seed}{' live' if live else ''}", judge_mutant, name,
-                     known[name], 12, mutant_seed, live=live)
+                     known[name], 12, mutant_seed, live=live, reclaim=reclaim)
         if result is None:
             unavailable.add(known[name]["kind"])
         else:
@@ -341,21 +413,24 @@ def main():
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--live", action="store_true")
     parser.add_argument("--live-every", type=int, default=0)
+    parser.add_argument("--reclaim", type=int, metavar="MS")
     given = parser.parse_args()
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     one.skipped = None
     if given.what == "correct":
         what = f"{given.kind} --count={given.count} --seed={given.seed}" + \
-            (" --keep" if given.keep else "") + (" live" if given.live else "")
+            (" --keep" if given.keep else "") + (" live" if given.live else "") + \
+            (f" --reclaim={given.reclaim}" if given.reclaim is not None else "")
         wrong = one(what, judge_correct, given.kind, given.count, given.seed, given.keep,
-                    given.live)
+                    given.live, given.reclaim)
         if wrong == 0:
             print(f"silent: {what}")
     elif given.what == "mutant":
         wrong = one(f"{given.site} --seed={given.seed}", judge_mutant, given.site,
-                    sites()[given.site], given.count, given.seed, given.live)
+                    sites()[given.site], given.count, given.seed, given.live, given.reclaim)
     elif given.what == "mutants":
-        wrong = judge_mutants(given.number, given.seed, given.kind, given.live_every)
+        wrong = judge_mutants(given.number, given.seed, given.kind, given.live_every,
+                              given.reclaim)
     else:
         wrong = judge_growths(given.scenario, given.ends)
     if not jsonschema:

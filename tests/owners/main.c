@@ -75,7 +75,7 @@ static const struct supervisor *const supervisors[] = {&supervise_kvm, &supervis
                                                        &supervise_seccomp, &supervise_api};
 
 /* What the program knows of itself; under the lock. */
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER, pace_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct {
     unsigned long begun, ended;               /* owners */
     unsigned long skipped, skipped_in, bytes; /* the mutant's releases left out */
@@ -676,12 +676,14 @@ static bool advance(const struct supervisor *kind, struct sandbox *sandbox)
     return sandbox->held_count != 0;
 }
 
-/* Unseen: it ends no scope. */
+/* Sandboxes begin one after the other, whatever thread's. Unseen: it ends no scope. */
 static void keep_pace(void)
 {
     struct timespec pace = {run.pace_ms / 1000, run.pace_ms % 1000 * 1000000};
     if (run.pace_ms != 0) {
+        pthread_mutex_lock(&pace_lock);
         inline_syscall(SYS_nanosleep, (long)&pace, 0, 0);
+        pthread_mutex_unlock(&pace_lock);
     }
 }
 
