@@ -251,6 +251,41 @@ bool ledger_fd_assign(struct ledger *ledger, struct ledger_actor *actor, int fd,
     return ours;
 }
 
+bool ledger_fd_reclaim(struct ledger *ledger, struct ledger_actor *actor, int fd, uint32_t state,
+                       uint64_t now_ns)
+{
+    volatile uint64_t canary = LEDGER_CANARY(&canary);
+    struct ledger_fd *record = ledger_fd_record(ledger, fd);
+    if (!record || STATE(state) != LEDGER_LIVE) {
+        return false;
+    }
+    ledger_mark outer = actor->busy;
+    uint32_t outer_fd = actor->busy_fd;
+    ledger_set_mark(&actor->busy, NULL);
+    actor->busy_fd = (uint32_t)fd;
+    ledger_set_mark(&actor->busy, &canary);
+
+    uint32_t busy = NEXT(state) | LEDGER_BUSY;
+    bool ours = swap(&record->state, &state, busy);
+    if (ours) {
+        struct claim old = claim_of(record);
+        record->kind = LEDGER_FD_RECLAIMED;
+        record->flags = LEDGER_CLOEXEC;
+        record->stack = 0;
+        record->since_ns = now_ns;
+        __atomic_store_n(&record->owner, 0, __ATOMIC_RELAXED);
+        set_detail(record, old.stack);
+        publish(ledger, actor, record, busy);
+        count_released(ledger, actor, old, 0);
+        /* A close that came meanwhile has made it something else again. */
+        ours = __atomic_load_n(&record->state, __ATOMIC_ACQUIRE) == ((busy & ~31u) | LEDGER_LIVE);
+    }
+    ledger_set_mark(&actor->busy, NULL);
+    actor->busy_fd = outer_fd;
+    ledger_set_mark(&actor->busy, outer);
+    return ours;
+}
+
 void ledger_fd_repair(struct ledger *ledger, struct ledger_actor *actor)
 {
     struct ledger_fd *record = ledger_at(ledger, LEDGER_FDS, actor->busy_fd);
@@ -293,11 +328,31 @@ struct ledger_fd_flight ledger_fd_fly(struct ledger *ledger, struct ledger_actor
                 flight.taken_by = record->stack;
                 flight.owner = record->owner;
                 flight.flags = record->flags;
+                flight.kind = record->kind;
+                flight.twice = STATE(word) == LEDGER_IN_FLIGHT;
+                flight.reclaimed_of = record->kind == LEDGER_FD_RECLAIMED ? detail_of(record) : 0;
                 set_detail(record, stack);
             }
             return flight;
         }
     }
+}
+
+struct ledger_fd_flight ledger_fd_fly_reclaimed(struct ledger *ledger, int fd, uint64_t since_ns)
+{
+    struct ledger_fd_flight flight = {0};
+    struct ledger_fd *record = ledger_fd_record(ledger, fd);
+    uint32_t word = record ? __atomic_load_n(&record->state, __ATOMIC_ACQUIRE) : 0;
+    if (STATE(word) != LEDGER_LIVE || record->kind != LEDGER_FD_RECLAIMED ||
+        record->since_ns != since_ns) {
+        return flight;
+    }
+    uint32_t next = NEXT(word) | LEDGER_IN_FLIGHT;
+    if (swap(&record->state, &word, next)) {
+        flight.state = next;
+        flight.kind = LEDGER_FD_RECLAIMED;
+    }
+    return flight;
 }
 
 void ledger_fd_released(struct ledger *ledger, struct ledger_actor *actor, int fd,

@@ -362,6 +362,9 @@ struct ledger_fd_flight {
     uint32_t owner;    /* whose it was, with its flags */
     uint16_t flags;
     uint32_t released_by; /* nothing recorded, but this stack closed that number before */
+    uint16_t kind;
+    bool twice;            /* another release of it is under way */
+    uint32_t reclaimed_of; /* LEDGER_FD_RECLAIMED: the stack that had taken what was there */
 };
 
 /* Before a call that will close `fd`. */
@@ -383,6 +386,14 @@ void ledger_fd_released_range(struct ledger *ledger, struct ledger_actor *actor,
  * recorded as held, or there is no such owner. */
 bool ledger_fd_assign(struct ledger *ledger, struct ledger_actor *actor, int fd, uint32_t owner,
                       uint16_t set, uint16_t clear, enum ledger_fd_kind kind);
+
+/* What is recorded there, if its state is still `state`, is gone, and the number is a policy's:
+ * LEDGER_FD_RECLAIMED, nobody's, since `now_ns`. False, and nothing changed: it is another's. */
+bool ledger_fd_reclaim(struct ledger *ledger, struct ledger_actor *actor, int fd, uint32_t state,
+                       uint64_t now_ns);
+
+/* As ledger_fd_fly, for a number that was reclaimed at `since_ns` and still is. */
+struct ledger_fd_flight ledger_fd_fly_reclaimed(struct ledger *ledger, int fd, uint64_t since_ns);
 
 /* FD_CLOEXEC as last set through a wrapper. */
 void ledger_fd_cloexec(struct ledger *ledger, int fd, bool on);

@@ -95,9 +95,13 @@ static const struct ledger_owner *outermost(const struct ledger *ledger, uint32_
     return record;
 }
 
-static bool is_over(const struct left_terms *terms, uint64_t since_ns)
+static bool is_over(const struct ledger *ledger, const struct left_terms *terms,
+                    const struct ledger_owner *record)
 {
-    return since_ns + terms->settle_ns <= terms->now_ns;
+    uint32_t ended = (uint32_t)__atomic_load_n(&ledger->header->owners_ended[record->kind],
+                                               __ATOMIC_RELAXED);
+    bool later = record->ended_order != 0 && ended - record->ended_order >= LEFT_LATER_ENDS;
+    return record->ended_ns + terms->settle_ns <= terms->now_ns || (terms->crowded && later);
 }
 
 static bool is_pool(const struct ledger *ledger, uint32_t index)
@@ -136,7 +140,7 @@ static enum verdict judge_fd(const struct ledger *ledger, const struct left_term
         is_pool(ledger, fd->stack)) {
         return HELD;
     }
-    if (!is_over(terms, record->ended_ns) && (!terms->at_exit || is_anchor(fd))) {
+    if (!is_over(ledger, terms, record) && (!terms->at_exit || is_anchor(fd))) {
         return HELD;
     }
     return (fd->flags & LEDGER_SCOPED) || is_injected_unseen(fd) ? NEEDS_A_WITNESS : LEFT;
@@ -192,7 +196,7 @@ static enum verdict judge_mapping(const struct ledger *ledger, const struct left
     if (record->state != LEDGER_ENDED) {
         return is_unbound_for_good(ledger, terms, mapping) ? MAY_RETURN : HELD;
     }
-    if (!terms->at_exit && !is_over(terms, record->ended_ns)) {
+    if (!terms->at_exit && !is_over(ledger, terms, record)) {
         return HELD;
     }
     if (record->kind == LEDGER_OWNER_SECCOMP && mapping->bound_owner == 0) {
@@ -237,12 +241,14 @@ static void look_at_fd(const struct ledger *ledger, const struct left_terms *ter
 {
     const struct ledger_fd *record = ledger_at(ledger, LEDGER_FDS, fd);
     uint32_t owner;
-    if (!record || record->owner == 0 ||
-        !is_there(terms, __atomic_load_n(&record->state, __ATOMIC_ACQUIRE))) {
+    uint32_t state = record ? __atomic_load_n(&record->state, __ATOMIC_ACQUIRE) : LEDGER_EMPTY;
+    if (!is_there(terms, state) || record->owner == 0) {
         return;
     }
-    enum verdict verdict = judge_fd(ledger, terms, record, &owner);
-    uint64_t key = OF_FDS | record->stack;
+    struct ledger_fd copy = *record;
+    copy.state = state;
+    enum verdict verdict = judge_fd(ledger, terms, &copy, &owner);
+    uint64_t key = OF_FDS | copy.stack;
     if (!left) {
         if (verdict == NEEDS_A_WITNESS && is_open(terms, fd)) {
             note(key, owner);
@@ -253,6 +259,10 @@ static void look_at_fd(const struct ledger *ledger, const struct left_terms *ter
         count_owner(left, owner);
         if (terms->tell) {
             terms->tell(terms->context, record, NULL);
+        }
+        if (terms->found) {
+            struct left_thing thing = {.fd = &copy, .index = fd, .owner = owner};
+            terms->found(terms->context, &thing);
         }
     }
 }
@@ -374,6 +384,10 @@ static void look_at_mapping(const struct ledger *ledger, const struct left_terms
         count_owner(left, owner);
         if (terms->tell) {
             terms->tell(terms->context, NULL, &mapping);
+        }
+        if (terms->found && verdict != MAY_RETURN) {
+            struct left_thing thing = {.mapping = &mapping, .index = index, .owner = owner};
+            terms->found(terms->context, &thing);
         }
     }
 }

@@ -1,35 +1,62 @@
 /*
  * reclaim.h: closes and unmaps what ended sandboxes left, on promise or on evidence, and keeps
  * numbers and ranges occupied for a while: the supervisor may yet release them itself.
+ *
+ *   left.c        what was left
+ *   evidence.c    whether what a stack takes is never released
+ *   identity.c    whether the kernel still has what was taken
+ *   quarantine.c  what becomes of numbers and ranges
  */
 #ifndef BOXLEDGER_POLICY_RECLAIM_H
 #define BOXLEDGER_POLICY_RECLAIM_H
 
 #include "policy.h"
 
+struct reclaim_options {
+    uint32_t settle_ms;
+    uint32_t quarantine_fds;
+    uint64_t quarantine_bytes;
+};
+
+/* Once, before anything else here. False: no memory for it; nothing is reclaimed. */
+bool reclaim_begin(struct ledger *ledger, const struct reclaim_options *options);
+
+/* Whether it is time to look again. Cheap. */
+bool reclaim_is_due(const struct ledger *ledger, uint64_t now_ns);
+
 /* After anything that may have ended a sandbox: does what is due. */
 void reclaim_look(const struct policy_event *event);
 
-/* Before close(fd): it is a reclaimed number, so this is the supervisor's own, late, release. The
- * number is given back and the call answers 0. False: close goes on. */
-bool reclaim_late_close(const struct policy_event *event, int fd);
+/* A call was refused for want of room: looks whether it is due or not. True: there is more room. */
+bool reclaim_make_room(const struct policy_event *event);
 
-/* Before a call that replaces or closes these numbers on its own (dup2, close_range): they are
- * nobody's to keep any more. */
-void reclaim_fds_replaced(const struct policy_event *event, uint32_t first, uint32_t last);
+/* A release of fd is in flight, and the call is about to be made. True: it is a reclaimed number
+ * that another is giving up just now; there is nothing left to release. */
+bool reclaim_fd_flies(const struct policy_event *event, int fd,
+                      const struct ledger_fd_flight *flight, uint32_t stack);
 
-/* Before munmap of [start, end): reclaimed ranges in it are given up to it, which is a late
- * release. */
-void reclaim_late_unmap(const struct policy_event *event, uint64_t start, uint64_t end);
+/* Likewise of all numbers in [first, last]. */
+void reclaim_fds_fly(const struct policy_event *event, uint32_t first, uint32_t last);
 
-/* Something else is, or will be, at [start, end) by the program's wish. */
-void reclaim_replaced(const struct policy_event *event, uint64_t start, uint64_t end);
+/* A release of [start, end) is in flight, and the call is about to be made: reclaimed ranges in it
+ * are given up to it. `late`: the program releases them; otherwise something else will be there by
+ * its wish. True: all of it is being given up just now; there is nothing left to release. */
+bool reclaim_range_flies(const struct policy_event *event, uint64_t start, uint64_t end, bool late,
+                         uint32_t stack);
 
 /* As rescue_noreplace. */
 void *reclaim_noreplace(const struct policy_event *event, const struct policy_map *map);
 
-/* A descriptor became event->owner's, or a range: what it is, to know it again. */
+/* A descriptor became a sandbox's: what it is, to know it again. */
 void reclaim_fd_owned(const struct policy_event *event, int fd);
-void reclaim_range_owned(const struct policy_event *event, uint64_t start, uint64_t end);
+
+/* A stream writes to it: it may hold what is not written yet. */
+void reclaim_fd_buffered(int fd);
+
+/* mmap has just put this there; `fd` -1: anonymous memory. */
+void reclaim_range_mapped(uint64_t start, uint64_t end, int fd);
+
+/* boxledger_assign_range. */
+void reclaim_range_assigned(uint64_t start, uint64_t end);
 
 #endif

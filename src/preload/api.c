@@ -4,6 +4,8 @@
  */
 #include "boxledger.h"
 
+#include "police.h"
+#include "policy/reclaim.h"
 #include "shim.h"
 
 static int result_of(int error)
@@ -58,7 +60,9 @@ EXPORT int boxledger_shim_end(boxledger_owner owner)
         return result_of(ENOSYS);
     }
     struct sandbox_event event = shim_sandbox_event(HERE);
-    return result_of(FAULT(end_unsaid) ? 0 : api_end(&event, owner));
+    int error = FAULT(end_unsaid) ? 0 : api_end(&event, owner);
+    police_look(HERE);
+    return result_of(error);
 }
 
 EXPORT int boxledger_shim_assign_fd(boxledger_owner owner, int fd)
@@ -67,7 +71,11 @@ EXPORT int boxledger_shim_assign_fd(boxledger_owner owner, int fd)
         return result_of(ENOSYS);
     }
     struct sandbox_event event = shim_sandbox_event(HERE);
-    return result_of(api_assign_fd(&event, owner, fd));
+    int error = api_assign_fd(&event, owner, fd);
+    if (error == 0 && shim_polices(POLICY_RECLAIM)) {
+        police_fd_owned(HERE, fd);
+    }
+    return result_of(error);
 }
 
 EXPORT int boxledger_shim_assign_range(boxledger_owner owner, const void *start, size_t bytes)
@@ -78,7 +86,11 @@ EXPORT int boxledger_shim_assign_range(boxledger_owner owner, const void *start,
     uint64_t first = (uintptr_t)start & shim.page_mask;
     uint64_t end = ((uint64_t)(uintptr_t)start + bytes + ~shim.page_mask) & shim.page_mask;
     struct sandbox_event event = shim_sandbox_event(HERE);
-    return result_of(bytes ? api_assign_range(&event, owner, first, end) : EINVAL);
+    int error = bytes ? api_assign_range(&event, owner, first, end) : EINVAL;
+    if (error == 0 && owner != 0 && shim_polices(POLICY_RECLAIM)) {
+        reclaim_range_assigned(first, end);
+    }
+    return result_of(error);
 }
 
 EXPORT int boxledger_shim_usage(boxledger_owner owner, struct boxledger_usage *usage)

@@ -7,6 +7,7 @@
  */
 #include <time.h>
 
+#include "police.h"
 #include "real.h"
 #include "shim.h"
 
@@ -195,6 +196,9 @@ static __attribute__((noinline)) void taken(int fd, enum ledger_fd_kind kind, un
     if (!FAULT_EVERY(event_dropped, 1000)) {
         ledger_fd_take(&shim.ledger, actor, fd, &event);
     }
+    if (unlikely(owner != 0) && shim_polices(POLICY_RECLAIM)) {
+        police_fd_owned(NULL, fd);
+    }
     if (unlikely((uint32_t)fd >= shim.nearly_full_fd)) {
         shim_nearly_full_fds(stack);
     }
@@ -293,6 +297,9 @@ struct shim_release shim_fd_releasing(const struct unwind_start *here, int fd)
         release.stack = capture(here, actor);
         if (!FAULT_EVERY(release_dropped, 1000)) {
             release.flight = ledger_fd_fly(&shim.ledger, actor, fd, release.stack);
+        }
+        if (shim_polices(POLICY_RECLAIM)) {
+            release.is_done = police_fd_flies(here, fd, &release);
         }
     }
     return release;

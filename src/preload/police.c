@@ -38,7 +38,10 @@ uint32_t police_begin(void)
     const struct options *options = &shim.options;
     uint32_t policies = 0;
     drop_contradictions();
-    if (options->reclaim && !FAULT(reclaim_idle)) {
+    struct reclaim_options reclaim = {.settle_ms = options->settle_ms,
+                                      .quarantine_fds = options->quarantine_fds,
+                                      .quarantine_bytes = options->quarantine_bytes};
+    if (options->reclaim && !FAULT(reclaim_idle) && reclaim_begin(&shim.ledger, &reclaim)) {
         policies |= POLICY_RECLAIM;
     }
     if (options->rescue && !FAULT(rescue_idle)) {
@@ -118,16 +121,14 @@ static bool fixed_over_waiting(const struct policy_event *event, const struct po
 }
 
 /* It is there now, by the program's wish, or where the kernel or a policy chose. */
-static void mapped(const struct policy_event *event, bool over, uint64_t start, uint64_t size)
+static void mapped(const struct policy_event *event, const struct policy_map *map, bool over,
+                   uint64_t start, uint64_t size)
 {
-    if (over && shim_polices(POLICY_RECLAIM)) {
-        reclaim_replaced(event, start, start + size);
-    }
     if (!over && shim_polices(POLICY_RESCUE) && rescue_any()) {
         rescue_displaced(event, start, start + size);
     }
-    if (shim_polices(POLICY_RECLAIM) && event->owner != 0) {
-        reclaim_range_owned(event, start, start + size);
+    if (shim_polices(POLICY_RECLAIM)) {
+        reclaim_range_mapped(start, start + size, map->flags & MAP_ANONYMOUS ? -1 : map->fd);
     }
 }
 
@@ -155,7 +156,7 @@ void *police_mmap(const struct unwind_start *here, bool raw, const struct policy
         }
         if (result != MAP_FAILED) {
             plain_mapped(here, &map, result, true);
-            mapped(&event, over, (uintptr_t)result, size);
+            mapped(&event, &map, over, (uintptr_t)result, size);
             errno = error;
             return result;
         }
@@ -178,7 +179,7 @@ void *police_mmap(const struct unwind_start *here, bool raw, const struct policy
     if (hint) {
         placement_mapped(&event, &map, (uintptr_t)result);
     }
-    mapped(&event, over, (uintptr_t)result, size);
+    mapped(&event, &map, over, (uintptr_t)result, size);
     return result;
 }
 
@@ -189,9 +190,6 @@ int police_munmap(const struct unwind_start *here, bool raw, void *address, size
     uint64_t end = start + round_up(&event, length);
     struct rescue_taken taken = {.count = 0};
     int error = errno;
-    if (shim_polices(POLICY_RECLAIM)) {
-        reclaim_late_unmap(&event, start, end);
-    }
     if (shim_polices(POLICY_RESCUE) && rescue_any() && !(start & (event.page - 1)) &&
         !rescue_take(&event, start, end, &taken)) {
         errno = ENOMEM;
@@ -248,29 +246,49 @@ void police_spoil(const struct unwind_start *here, uint64_t start, uint64_t end,
     ledger_map_submit(event.ledger, event.actor, &change);
 }
 
-bool police_late_close(const struct unwind_start *here, int fd)
+bool police_fd_flies(const struct unwind_start *here, int fd, const struct shim_release *release)
 {
     struct policy_event event = police_event(here);
-    return event.watching_fds && fd >= 0 && reclaim_late_close(&event, fd);
+    return reclaim_fd_flies(&event, fd, &release->flight, release->stack);
 }
 
-void police_fds_replaced(const struct unwind_start *here, unsigned first, unsigned last)
+void police_fds_fly(const struct unwind_start *here, unsigned first, unsigned last)
 {
     struct policy_event event = police_event(here);
-    if (event.watching_fds && first <= last) {
-        reclaim_fds_replaced(&event, first, last);
-    }
+    reclaim_fds_fly(&event, first, last);
 }
 
-void police_look(const struct unwind_start *here)
+void police_fd_owned(const struct unwind_start *here, int fd)
 {
     int error = errno;
     struct policy_event event = police_event(here);
-    if (shim_polices(POLICY_RECLAIM)) {
+    reclaim_fd_owned(&event, fd);
+    errno = error;
+}
+
+void police_look_now(const struct unwind_start *here)
+{
+    int error = errno;
+    if (shim_polices(POLICY_RECLAIM) && shim_watching() &&
+        reclaim_is_due(&shim.ledger, shim_now())) {
+        struct policy_event event = police_event(here);
         reclaim_look(&event);
     }
     if (shim_polices(POLICY_RESCUE)) {
+        struct policy_event event = police_event(here);
         rescue_retry(&event, 0, 0);
     }
     errno = error;
+}
+
+bool police_makes_room(const struct unwind_start *here)
+{
+    if (!shim_watching()) {
+        return false;
+    }
+    int error = errno;
+    struct policy_event event = police_event(here);
+    bool made = reclaim_make_room(&event);
+    errno = error;
+    return made;
 }

@@ -37,12 +37,63 @@ bool police_shmat(const struct unwind_start *here, uint64_t start, uint64_t end)
 /* [start, end) is no plain memory any more: LEDGER_ODD or LEDGER_WATCHED. */
 void police_spoil(const struct unwind_start *here, uint64_t start, uint64_t end, uint32_t detail);
 
-/* True: a reclaimed number's late release, which is done. */
-bool police_late_close(const struct unwind_start *here, int fd);
-void police_fds_replaced(const struct unwind_start *here, unsigned first, unsigned last);
+/* While a release is in flight and its call is not made yet, only under reclaim. True: it is of a
+ * reclaimed number that another gives up just now; nothing is left to release. */
+bool police_fd_flies(const struct unwind_start *here, int fd, const struct shim_release *release);
+void police_fds_fly(const struct unwind_start *here, unsigned first, unsigned last);
+
+/* A descriptor became a sandbox's. */
+void police_fd_owned(const struct unwind_start *here, int fd);
+
+/* Whether the sandbox that would take `count` descriptors, or the owner that would get them (0: it
+ * goes by the scope), has no room for them: errno is EMFILE then, and the call is not made. */
+bool police_refuses_fds(const struct unwind_start *here, unsigned count, uint32_t owner);
+
+static inline bool shim_limits_fds(const struct unwind_start *here, unsigned count)
+{
+    return shim_polices(POLICY_LIMIT) && police_refuses_fds(here, count, 0);
+}
+
+static inline bool shim_limits_fds_of(const struct unwind_start *here, uint32_t owner)
+{
+    return shim_polices(POLICY_LIMIT) && police_refuses_fds(here, 1, owner);
+}
+
+/* The same for one at a number that the program chose, unless that is a sandbox's already. */
+bool police_refuses_fd_at(const struct unwind_start *here, int fd);
+
+/* How many of these, which have been received, may stay; the others are to be closed. */
+unsigned police_admits_fds(const struct unwind_start *here, const int *fds, unsigned count);
+
+/* Before an ioctl of which shim_ioctl_matters: errno is EMFILE or ENOMEM then. */
+bool police_refuses_ioctl(const struct unwind_start *here, int fd, uint32_t request, long argument);
+
+/* Before mremap and mprotect, of what is a sandbox's: errno is ENOMEM then. */
+bool police_refuses_growth(const struct unwind_start *here, uint64_t start, uint64_t end,
+                           uint64_t new_size, bool once_more);
+bool police_refuses_split(const struct unwind_start *here, uint64_t start, uint64_t end, int prot);
+
+/* Before mmap, and shmat of so much: errno is ENOMEM then. */
+bool police_refuses_mmap(const struct unwind_start *here, const struct policy_map *map);
+bool police_refuses_bytes(const struct unwind_start *here, uint64_t bytes);
+
+void police_look_now(const struct unwind_start *here);
+bool police_makes_room(const struct unwind_start *here);
 
 /* After anything that may have ended a sandbox. */
-void police_look(const struct unwind_start *here);
+static inline void police_look(const struct unwind_start *here)
+{
+    if (shim_polices(POLICY_RECLAIM | POLICY_RESCUE)) {
+        police_look_now(here);
+    }
+}
+
+/* A call for a descriptor was refused: is it worth a second try? */
+static inline bool police_retries(const struct unwind_start *here, long result)
+{
+    return unlikely(result < 0) && errno == EMFILE && shim_polices(POLICY_RECLAIM) &&
+           police_makes_room(here);
+}
 
 /* Of wrap_mappings.c: the calls themselves, and a mapping that was made without one. */
 void *plain_mmap(const struct unwind_start *here, bool raw, void *address, size_t length, int prot,

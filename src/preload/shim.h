@@ -153,6 +153,7 @@ struct shim_release {
     struct ledger_fd_flight flight;
     uint32_t stack;
     bool watching;
+    bool is_done; /* by another, of a reclaimed number: the call is not to be made */
 };
 struct shim_release shim_fd_releasing(const struct unwind_start *here, int fd);
 

@@ -266,14 +266,15 @@ static int copied_over(const struct unwind_start *here, int from, int to, int re
         } else {
             shim_fd_kept(to, release);
         }
+        police_look(here);
     }
     return result;
 }
 
 int shim_dup3(const struct unwind_start *here, bool raw, int from, int to, int flags)
 {
-    if (shim_polices(POLICY_RECLAIM)) {
-        police_fds_replaced(here, (unsigned)to, (unsigned)to);
+    if (shim_polices(POLICY_LIMIT) && police_refuses_fd_at(here, to)) {
+        return -1;
     }
     struct shim_release release = shim_fd_releasing(here, to);
     int result =
@@ -301,8 +302,8 @@ int shim_dup2(const struct unwind_start *here, bool raw, int from, int to)
     if (from == to) { /* nothing is closed, nothing is taken */
         return PERFORM(raw, int, dup2, (from, to), kernel_dup2(from, to));
     }
-    if (shim_polices(POLICY_RECLAIM)) {
-        police_fds_replaced(here, (unsigned)to, (unsigned)to);
+    if (shim_polices(POLICY_LIMIT) && police_refuses_fd_at(here, to)) {
+        return -1;
     }
     struct shim_release release = shim_fd_releasing(here, to);
     int result = PERFORM(raw, int, dup2, (from, to), kernel_dup2(from, to));
@@ -357,9 +358,6 @@ static int pipe_partner(int fd)
  * thread's. A cancellation point: the thread may end inside. */
 int shim_close(const struct unwind_start *here, bool raw, int fd)
 {
-    if (shim_polices(POLICY_RECLAIM) && police_late_close(here, fd)) {
-        return 0;
-    }
     int other = -1; /* the close that follows a fork may leave a pipe to the child */
     if (unlikely(shim_thread.sandbox.last_child != 0) && shim_watching() && !FAULT(pipe_untied)) {
         other = pipe_partner(fd);
@@ -367,6 +365,9 @@ int shim_close(const struct unwind_start *here, bool raw, int fd)
     struct shim_release release = {.watching = false};
     if (!FAULT(released_late)) {
         release = shim_fd_releasing(here, fd);
+    }
+    if (unlikely(release.is_done)) {
+        return 0;
     }
     int result = PERFORM(raw, int, close, (fd), raw_syscall1(SYS_close, fd));
     if (FAULT(released_late)) {
@@ -377,6 +378,7 @@ int shim_close(const struct unwind_start *here, bool raw, int fd)
         struct sandbox_event event = shim_sandbox_event(here);
         child_pipe_closed(&event, other);
     }
+    police_look(here);
     return result;
 }
 
@@ -400,11 +402,11 @@ int shim_close_range(const struct unwind_start *here, bool raw, unsigned first, 
     bool watching = shim_watching();
     bool closes = !(flags & (CLOSE_RANGE_CLOEXEC | CLOSE_RANGE_UNSHARE)) && first <= last;
     struct ledger_actor *actor = shim_actor();
-    if (shim_polices(POLICY_RECLAIM) && closes) {
-        police_fds_replaced(here, first, last);
-    }
     if (watching && closes) {
         ledger_fd_fly_range(&shim.ledger, actor, first, last, shim_stack(here));
+        if (shim_polices(POLICY_RECLAIM)) {
+            police_fds_fly(here, first, last);
+        }
     }
     int result = PERFORM(raw, int, close_range, (first, last, (int)flags),
                          raw_syscall3(SYS_close_range, first, last, flags));
@@ -418,6 +420,7 @@ int shim_close_range(const struct unwind_start *here, bool raw, unsigned first, 
     } else if (result == 0) {
         ledger_fd_cloexec_range(&shim.ledger, first, last);
     }
+    police_look(here);
     return result;
 }
 
@@ -430,11 +433,11 @@ EXPORT void closefrom(int first)
 {
     bool watching = shim_watching();
     unsigned from = first < 0 ? 0 : (unsigned)first;
-    if (shim_polices(POLICY_RECLAIM)) {
-        police_fds_replaced(HERE, from, UINT32_MAX);
-    }
     if (watching) {
         ledger_fd_fly_range(&shim.ledger, shim_actor(), from, UINT32_MAX, shim_stack(HERE));
+        if (shim_polices(POLICY_RECLAIM)) {
+            police_fds_fly(HERE, from, UINT32_MAX);
+        }
     }
     REAL(closefrom)(first);
     if (watching) {

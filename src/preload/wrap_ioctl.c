@@ -204,7 +204,11 @@ static void tell_sandboxes(const struct unwind_start *here, int fd, uint32_t req
         kvm_on_ioctl(&event, fd, request, (const void *)argument);
     } else {
         seccomp_on_ioctl(&event, fd, request, (const void *)argument, result);
+        if (shim_polices(POLICY_RECLAIM) && result >= 0 && _IOC_NR(request) == SECCOMP_ADDFD) {
+            police_fd_owned(here, (int)((const struct seccomp_notif_addfd *)argument)->srcfd);
+        }
     }
+    police_look(here);
 }
 
 /* After the call: what succeeded has shown that the argument is there to be read. */

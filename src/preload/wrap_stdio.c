@@ -4,9 +4,12 @@
  * libc opens and closes those by calls of its own, which no wrapper sees.
  */
 #include <fcntl.h>
+#include <stdio_ext.h>
 #include <string.h>
 
 #include "calls.h"
+#include "police.h"
+#include "policy/reclaim.h"
 #include "wrap.h"
 
 /* fileno and dirfd set errno for a stream that has no descriptor. */
@@ -31,6 +34,14 @@ static bool mode_cloexec(const char *mode)
     return mode && strchr(mode, 'e');
 }
 
+/* What a stream has not written yet would be lost if a policy closed its descriptor. */
+static void note_buffer(FILE *stream, int fd)
+{
+    if (shim_polices(POLICY_RECLAIM) && stream && __fwritable(stream)) {
+        reclaim_fd_buffered(fd);
+    }
+}
+
 /* fopen.3, popen.3, tmpfile.3 */
 static FILE *took_stream(const struct unwind_start *here, FILE *stream, enum ledger_fd_kind kind,
                          bool cloexec, const char *path)
@@ -39,6 +50,7 @@ static FILE *took_stream(const struct unwind_start *here, FILE *stream, enum led
     if (fd >= 0 || !stream) {
         shim_took_for(here, fd, kind, cloexec, fd >= 0 && path ? shim_path_owner(path) : 0);
     }
+    note_buffer(stream, fd);
     return stream;
 }
 
@@ -62,6 +74,7 @@ EXPORT FILE *fdopen(int fd, const char *mode)
     if (stream && shim_watching()) {
         shim_fd_named(HERE, fd);
     }
+    note_buffer(stream, fd);
     return stream;
 }
 

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 
 #include "calls.h"
+#include "police.h"
 #include "wrap.h"
 
 /* What is known before a wait. */
@@ -56,6 +57,7 @@ static pid_t waited(const struct unwind_start *here, const struct waiting *waiti
     } else if (result < 0 && errno == ECHILD && (asked > 0 || asked == -1)) {
         gone(here, waiting, asked > 0 ? asked : 0, options);
     }
+    police_look(here);
     return result;
 }
 
@@ -152,6 +154,7 @@ int shim_waitid(const struct unwind_start *here, bool raw, int what, unsigned id
                 to->si_code == CLD_DUMPED)) {
         reaped(here, to->si_pid);
     }
+    police_look(here);
     return result;
 }
 

@@ -1,0 +1,165 @@
+/*
+ * identity.c: see identity.h. statx(2) is asked for what the system has, and never waits for a file
+ * server (AT_STATX_DONT_SYNC): that may be the very process.
+ */
+#include "identity.h"
+
+#include <fcntl.h>
+#include <stddef.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+
+#include "raw.h"
+
+#define PIDFS 0x50494446   /* linux/magic.h, Linux 6.9: a pidfd has an inode of its own */
+#define PIPEFS 0x50495045  /* linux/magic.h */
+#define RANGE_PROBES 8u
+#define PAGE_SHIFT 12u
+
+static bool stat_fd(int fd, struct statx *status)
+{
+    const unsigned wanted = STATX_TYPE | STATX_INO | STATX_NLINK;
+    long result =
+        raw_syscall5(SYS_statx, fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, wanted, status);
+    return !raw_failed(result) && (status->stx_mask & STATX_INO) && (status->stx_mask & STATX_TYPE);
+}
+
+static uint64_t device_of(const struct statx *status)
+{
+    return (uint64_t)status->stx_dev_major << 32 | status->stx_dev_minor;
+}
+
+static bool is_on(int fd, long magic)
+{
+    struct statfs status;
+    return !raw_failed(raw_syscall2(SYS_fstatfs, fd, &status)) && (long)status.f_type == magic;
+}
+
+static enum identity_strength strength_of(int fd, const struct statx *status, uint16_t kind)
+{
+    switch (status->stx_mode & S_IFMT) {
+    case S_IFSOCK:
+        return IDENTITY_UNIQUE;
+    case S_IFIFO:
+        return is_on(fd, PIPEFS) ? IDENTITY_UNIQUE : IDENTITY_NAMED;
+    case S_IFREG:
+        if (kind == LEDGER_FD_PIDFD) {
+            return is_on(fd, PIDFS) ? IDENTITY_UNIQUE : IDENTITY_NONE;
+        }
+        return (status->stx_mask & STATX_NLINK) && status->stx_nlink == 0 ? IDENTITY_UNIQUE
+                                                                          : IDENTITY_NAMED;
+    case S_IFDIR:
+        return IDENTITY_NAMED;
+    case 0: /* an anonymous inode; since Linux 6.17 a pidfd shows no type either */
+        return kind == LEDGER_FD_PIDFD && is_on(fd, PIDFS) ? IDENTITY_UNIQUE : IDENTITY_NONE;
+    default:
+        return IDENTITY_NONE;
+    }
+}
+
+void identity_take_fd(struct identity *identity, const struct ledger *ledger, int fd)
+{
+    const struct ledger_fd *record = ledger_fd_record(ledger, fd);
+    if (!record || (uint32_t)fd >= IDENTITY_FDS) {
+        return;
+    }
+    struct identity_fd *place = &identity->fds[fd];
+    uint32_t state = __atomic_load_n(&record->state, __ATOMIC_ACQUIRE);
+    struct statx status;
+    __atomic_store_n(&place->state, 0, __ATOMIC_RELEASE);
+    if ((state & 7) != LEDGER_LIVE || !stat_fd(fd, &status)) {
+        return;
+    }
+    place->strength = strength_of(fd, &status, record->kind);
+    place->device = device_of(&status);
+    place->inode = status.stx_ino;
+    __atomic_store_n(&place->state, state, __ATOMIC_RELEASE);
+}
+
+void identity_forget_fd(struct identity *identity, int fd)
+{
+    if (fd >= 0 && (uint32_t)fd < IDENTITY_FDS) {
+        __atomic_store_n(&identity->fds[fd].state, 0, __ATOMIC_RELEASE);
+    }
+}
+
+enum identity_strength identity_of_fd(const struct identity *identity, int fd, uint32_t state)
+{
+    if (fd < 0 || (uint32_t)fd >= IDENTITY_FDS) {
+        return IDENTITY_NONE;
+    }
+    const struct identity_fd *place = &identity->fds[fd];
+    struct statx status;
+    if (__atomic_load_n(&place->state, __ATOMIC_ACQUIRE) != state || !stat_fd(fd, &status) ||
+        status.stx_ino != place->inode || device_of(&status) != place->device) {
+        return IDENTITY_NONE;
+    }
+    return (enum identity_strength)place->strength;
+}
+
+uint64_t identity_inode(int fd)
+{
+    struct statx status;
+    return stat_fd(fd, &status) ? status.stx_ino : 0;
+}
+
+/* --- ranges ----------------------------------------------------------------------------------- */
+
+/* The place of what starts there, or one that may be had for it. */
+static struct identity_range *range_of(const struct identity *identity, uint64_t start, bool make)
+{
+    uint64_t hash = (start >> PAGE_SHIFT) * UINT64_C(0x9e3779b97f4a7c15) >> 32;
+    const struct identity_range *free = NULL;
+    for (unsigned probe = 0; probe < RANGE_PROBES; probe++) {
+        const struct identity_range *range = &identity->ranges[(hash + probe) % IDENTITY_RANGES];
+        if (range->start == start) {
+            return (struct identity_range *)range;
+        }
+        free = !free && range->start == 0 ? range : free;
+    }
+    if (!free) { /* what was there is not known any more, which harms nobody */
+        free = &identity->ranges[hash % IDENTITY_RANGES];
+    }
+    return make ? (struct identity_range *)free : NULL;
+}
+
+static void write_range(struct identity_range *to, const struct identity_range *range)
+{
+    __atomic_store_n(&to->kind, IDENTITY_RANGE_NONE, __ATOMIC_RELEASE);
+    to->start = range->start;
+    to->end = range->end;
+    to->inode = range->inode;
+    to->assigned = range->assigned;
+    __atomic_store_n(&to->kind, range->kind, __ATOMIC_RELEASE);
+}
+
+void identity_take_range(struct identity *identity, uint64_t start, uint64_t end, int fd)
+{
+    struct identity_range range = {.start = start, .end = end, .kind = IDENTITY_RANGE_ANONYMOUS};
+    if (fd >= 0) {
+        range.inode = identity_inode(fd);
+        range.kind = range.inode ? IDENTITY_RANGE_FILE : IDENTITY_RANGE_NONE;
+    }
+    write_range(range_of(identity, start, true), &range);
+}
+
+void identity_assign_range(struct identity *identity, uint64_t start, uint64_t end)
+{
+    struct identity_range *range = range_of(identity, start, true);
+    if (range->start == start && range->end == end && range->kind != IDENTITY_RANGE_NONE) {
+        range->assigned = 1;
+        return;
+    }
+    struct identity_range own = {
+        .start = start, .end = end, .kind = IDENTITY_RANGE_ANONYMOUS, .assigned = 1};
+    write_range(range, &own);
+}
+
+const struct identity_range *identity_of_range(const struct identity *identity, uint64_t start,
+                                               uint64_t end)
+{
+    const struct identity_range *range = range_of(identity, start, false);
+    bool known = range && range->end == end &&
+                 __atomic_load_n(&range->kind, __ATOMIC_ACQUIRE) != IDENTITY_RANGE_NONE;
+    return known ? range : NULL;
+}

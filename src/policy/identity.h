@@ -1,0 +1,74 @@
+/*
+ * identity.h: what a descriptor was when it became a sandbox's, and what a range was when it was
+ * mapped, to know them again before they are closed or unmapped.
+ *
+ * A number says nothing: it may have been closed and handed out again past every wrapper. An inode
+ * says who it is where it has one of its own; anonymous inodes (eventfd, epoll, KVM's) are one for
+ * all and never an identity, nor is a device. It keeps numbers and opens nothing.
+ */
+#ifndef BOXLEDGER_POLICY_IDENTITY_H
+#define BOXLEDGER_POLICY_IDENTITY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ledger/ledger.h"
+
+#define IDENTITY_FDS 65536u    /* higher numbers have none, and are never reclaimed */
+#define IDENTITY_RANGES 65536u /* mapped at one time, by their start; a power of two */
+
+enum identity_strength {
+    IDENTITY_NONE,
+    IDENTITY_NAMED,  /* a file or directory: who opens its name has the same */
+    IDENTITY_UNIQUE, /* a memfd, a socket, a pipe, a process: there is no second way to it */
+};
+
+struct identity_fd {
+    uint32_t state; /* the record's word at that time; 0: none */
+    uint32_t strength;
+    uint64_t device, inode;
+};
+
+/* What was mapped there, by whom it is known. */
+enum identity_range_kind {
+    IDENTITY_RANGE_NONE,
+    IDENTITY_RANGE_ANONYMOUS,
+    IDENTITY_RANGE_FILE,
+};
+
+struct identity_range {
+    uint64_t start, end;
+    uint64_t inode;    /* of a file */
+    uint32_t kind;     /* enum identity_range_kind */
+    uint32_t assigned; /* by boxledger_assign_range, as a whole */
+};
+
+struct identity {
+    struct identity_fd fds[IDENTITY_FDS];
+    struct identity_range ranges[IDENTITY_RANGES];
+};
+
+/* Asks the kernel what `fd` is and remembers it for its record as it is now. One statx(2), of a
+ * pidfd a statfs(2) as well: not in a thread with a filter. */
+void identity_take_fd(struct identity *identity, const struct ledger *ledger, int fd);
+
+/* Never reclaimed: somebody may hold what is not written yet. */
+void identity_forget_fd(struct identity *identity, int fd);
+
+/* What is open there now is what was taken for the record in that state. */
+enum identity_strength identity_of_fd(const struct identity *identity, int fd, uint32_t state);
+
+/* The inode of what is open there; 0: nothing, or it cannot be asked. */
+uint64_t identity_inode(int fd);
+
+/* mmap has just put this there. `fd` -1: anonymous memory. */
+void identity_take_range(struct identity *identity, uint64_t start, uint64_t end, int fd);
+
+/* boxledger_assign_range, of all of it. */
+void identity_assign_range(struct identity *identity, uint64_t start, uint64_t end);
+
+/* What was mapped as exactly this range; NULL: not known. */
+const struct identity_range *identity_of_range(const struct identity *identity, uint64_t start,
+                                               uint64_t end);
+
+#endif
