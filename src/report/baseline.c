@@ -201,8 +201,9 @@ static bool read_document(struct reading *reading, const json_t *document, const
         if (!read_entry(reading, json_array_get(findings, i)))
             return false;
     }
-    qsort(reading->baseline->entries, reading->baseline->count, sizeof *reading->baseline->entries,
-          by_key);
+    if (reading->baseline->count)
+        qsort(reading->baseline->entries, reading->baseline->count,
+              sizeof *reading->baseline->entries, by_key);
     for (size_t i = 1; i < reading->baseline->count; i++)
         if (by_key(&reading->baseline->entries[i - 1], &reading->baseline->entries[i]) == 0)
             return failure_set(reading->failure,

@@ -9,7 +9,7 @@ mkdir -p "$work/tree/src" "$work/tree/out"
 cp "$source/tests/system/gate_sandboxes.c" "$work/tree/src/boxes, 100%.c"
 (cd "$work/tree/out" && "${CC:-cc}" -std=gnu17 -D_GNU_SOURCE -g -O1 -I"$source/src" \
     -o gate_sandboxes '../src/boxes, 100%.c')
-line=$(grep -n 'memfd_create("kept"' "$work/tree/src/boxes, 100%.c" | cut -d: -f1)
+line=$(grep -n 'memfd_create("kept"' "$work/tree/src/boxes, 100%.c" | head -n 1 | cut -d: -f1)
 export GITHUB_WORKSPACE=$work/tree
 cd "$work/tree"
 annotations() {

@@ -2,8 +2,8 @@
  * gate_sandboxes.c: a supervisor whose sandboxes leave behind what they are told to, each kind
  * from a function of its own: a program whose verdict is known beforehand.
  *
- *   gate_sandboxes [clean=N] [keeps_fd=N] [keeps_map=N] [keeps_other=N] [each=N] [grows=N]
- *                  [twice=N] [rarely=FILE] [says=WORD] [sleeps=MS] [END]
+ *   gate_sandboxes [clean=N] [keeps_fd=N] [keeps_more=N] [keeps_map=N] [keeps_other=N] [each=N]
+ *                  [grows=N] [twice=N] [rarely=FILE] [says=WORD] [sleeps=MS] [END]
  *
  * grows=N takes what no sandbox has, each=N (1) of it, between sandboxes. rarely=FILE leaves a
  * descriptor behind only if FILE is there, and removes or makes it: in every second run. END is
@@ -42,6 +42,12 @@ static void must(int good, const char *what)
 }
 
 static KEEP void keep_descriptor(void)
+{
+    must(memfd_create("kept", MFD_CLOEXEC) >= 0, "memfd_create");
+}
+
+/* The same thing from another function. */
+static KEEP void keep_more(void)
 {
     must(memfd_create("kept", MFD_CLOEXEC) >= 0, "memfd_create");
 }
@@ -115,6 +121,9 @@ int main(int argc, char **argv)
         } else if (IS("keeps_fd")) {
             for (int j = 0; j < number; j++)
                 run_sandbox(keep_descriptor);
+        } else if (IS("keeps_more")) {
+            for (int j = 0; j < number; j++)
+                run_sandbox(keep_more);
         } else if (IS("keeps_map")) {
             for (int j = 0; j < number; j++)
                 run_sandbox(keep_mapping);
