@@ -74,3 +74,14 @@ void ledger_note_owners(struct ledger *ledger, struct ledger_actor *actor,
         publish(event);
     }
 }
+
+void ledger_note_limited(struct ledger *ledger, struct ledger_actor *actor,
+                         enum ledger_event_kind kind, int error, uint32_t stack, uint64_t start,
+                         uint64_t bytes, uint32_t owner, uint64_t now_ns)
+{
+    struct ledger_event *event = note(ledger, actor, kind, error, stack, 0, start, bytes, now_ns);
+    if (event) {
+        event->owner = owner;
+        publish(event);
+    }
+}

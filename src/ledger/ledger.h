@@ -434,6 +434,11 @@ int ledger_map_examine(struct ledger *ledger, struct ledger_actor *actor, uint64
  * end soon. */
 void ledger_map_catch_up(struct ledger *ledger, struct ledger_actor *actor);
 
+/* What is recorded at `address`, or else first above it, as it is now. False: nothing, or another
+ * update is under way. */
+bool ledger_map_look(struct ledger *ledger, struct ledger_actor *actor, uint64_t address,
+                     struct ledger_mapping *copy);
+
 /* Nodes for some more records, if the lock is free: see ledger_make_ahead. */
 void ledger_map_make_ahead(struct ledger *ledger, struct ledger_actor *actor);
 
@@ -448,5 +453,11 @@ void ledger_note(struct ledger *ledger, struct ledger_actor *actor, enum ledger_
 void ledger_note_owners(struct ledger *ledger, struct ledger_actor *actor,
                         enum ledger_event_kind kind, uint32_t stack, uint32_t other_stack,
                         uint64_t start, uint32_t owner, uint32_t other_owner, uint64_t now_ns);
+
+/* A call of `owner`'s that a limit refused: `bytes` of it, or what it would have been the n-th of.
+ */
+void ledger_note_limited(struct ledger *ledger, struct ledger_actor *actor,
+                         enum ledger_event_kind kind, int error, uint32_t stack, uint64_t start,
+                         uint64_t bytes, uint32_t owner, uint64_t now_ns);
 
 #endif

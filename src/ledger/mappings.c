@@ -1279,6 +1279,32 @@ int ledger_map_examine(struct ledger *ledger, struct ledger_actor *actor, uint64
     return result;
 }
 
+bool ledger_map_look(struct ledger *ledger, struct ledger_actor *actor, uint64_t address,
+                     struct ledger_mapping *copy)
+{
+    volatile uint64_t canary = LEDGER_CANARY(&canary);
+    bool found = false;
+    if (actor->locked) {
+        return false;
+    }
+    ledger_set_mark(&actor->locked, &canary);
+    if (try_lock(ledger, actor)) {
+        drain(ledger, actor);
+        struct ledger_position position = ledger_index_find(ledger, address);
+        if (position.node && at(ledger, position)->end <= address) {
+            position = ledger_index_next(position);
+        }
+        found = position.node != NULL;
+        if (found) {
+            *copy = *at(ledger, position);
+        }
+        unlock(ledger);
+    }
+    ledger_set_mark(&actor->locked, NULL);
+    drain_rest(ledger, actor, &canary);
+    return found;
+}
+
 void ledger_map_make_ahead(struct ledger *ledger, struct ledger_actor *actor)
 {
     volatile uint64_t canary = LEDGER_CANARY(&canary);

@@ -66,10 +66,14 @@ int shim_dup(const struct unwind_start *here, bool raw, int fd);
 int shim_dup2(const struct unwind_start *here, bool raw, int from, int to);
 int shim_dup3(const struct unwind_start *here, bool raw, int from, int to, int flags);
 int shim_fcntl(const struct unwind_start *here, int fd, int command, int result, long argument);
+/* Before it: a sandbox's limit refuses it. */
+bool shim_fcntl_limited(const struct unwind_start *here, int command);
 int shim_close(const struct unwind_start *here, bool raw, int fd);
 int shim_close_range(const struct unwind_start *here, bool raw, unsigned first, unsigned last,
                      unsigned flags);
 
+/* Before the next, where limits are on: those that a sandbox has no room for go. */
+void shim_trim_received(const struct unwind_start *here, struct msghdr *message);
 /* The descriptors that came with a received message. */
 void shim_received(const struct unwind_start *here, const struct msghdr *message, int flags);
 void shim_received_many(const struct unwind_start *here, const struct mmsghdr *messages, int count,
@@ -89,6 +93,8 @@ int shim_shmdt(const struct unwind_start *here, bool raw, const void *address);
 
 /* An ioctl that returns or names a descriptor (wrap_ioctl.c knows which do). */
 bool shim_ioctl_matters(unsigned long request);
+/* Whether it makes a descriptor, and of which kind. */
+bool shim_ioctl_takes(uint32_t request, enum ledger_fd_kind *kind);
 void shim_ioctl_begins(const struct unwind_start *here, unsigned long request);
 void shim_ioctl_done(const struct unwind_start *here, int fd, unsigned long request, long argument,
                      int result);

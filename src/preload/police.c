@@ -54,6 +54,16 @@ uint32_t police_begin(void)
         options->reserve_vmas || options->reserve_fds) {
         policies |= POLICY_LIMIT;
     }
+    if (options->placement) {
+        police_placement_begin();
+    }
+    limit_begin(&(struct limit_terms){.bytes = options->limit_bytes,
+                                      .vmas = options->limit_vmas,
+                                      .fds = options->limit_fds,
+                                      .reserve_vmas = options->reserve_vmas,
+                                      .reserve_fds = options->reserve_fds,
+                                      .max_fds = shim.ledger.header->max_fds,
+                                      .max_vmas = shim.ledger.header->max_map_count});
     shim.ledger.header->policies = policies;
     shim.ledger.header->rescue_waiting_ranges = 0; /* an exec unmapped them all */
     shim.ledger.header->rescue_waiting_bytes = 0;
@@ -143,8 +153,7 @@ void *police_mmap(const struct unwind_start *here, bool raw, const struct policy
     struct rescue_taken taken = {.count = 0};
     void *result = MAP_FAILED;
     int error = errno;
-    if (shim_polices(POLICY_LIMIT) && limit_map(&event, size) != 0) {
-        errno = ENOMEM;
+    if (shim_polices(POLICY_LIMIT) && police_refuses_mmap(here, &map)) {
         return MAP_FAILED;
     }
     if (shim_polices(POLICY_RESCUE)) {
@@ -161,9 +170,10 @@ void *police_mmap(const struct unwind_start *here, bool raw, const struct policy
             return result;
         }
     }
-    void *hint = shim_polices(POLICY_PLACEMENT) && anywhere ? placement_hint(&event, &map) : NULL;
-    result = plain_mmap(here, raw, hint ? hint : map.address, map.length, map.prot, map.flags,
-                        map.fd, map.offset);
+    result = shim_polices(POLICY_PLACEMENT) && anywhere
+                 ? police_placed_mmap(here, raw, &map)
+                 : plain_mmap(here, raw, map.address, map.length, map.prot, map.flags, map.fd,
+                              map.offset);
     if (result == MAP_FAILED) {
         if (errno == EEXIST && (map.flags & MAP_FIXED_NOREPLACE)) {
             result = once_more(&event, &map);
@@ -175,9 +185,6 @@ void *police_mmap(const struct unwind_start *here, bool raw, const struct policy
             rescue_put_back(&event, &taken);
         }
         return result;
-    }
-    if (hint) {
-        placement_mapped(&event, &map, (uintptr_t)result);
     }
     mapped(&event, &map, over, (uintptr_t)result, size);
     return result;

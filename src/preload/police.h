@@ -21,6 +21,9 @@ uint32_t police_begin(void);
 
 struct policy_event police_event(const struct unwind_start *here);
 
+/* Whose it will be, if by itself it is `own`'s (0: nobody's): an explicit scope beats that. */
+uint32_t police_owner(uint32_t own);
+
 void *police_mmap(const struct unwind_start *here, bool raw, const struct policy_map *map);
 int police_munmap(const struct unwind_start *here, bool raw, void *address, size_t length);
 
@@ -73,6 +76,13 @@ bool police_refuses_growth(const struct unwind_start *here, uint64_t start, uint
                            uint64_t new_size, bool once_more);
 bool police_refuses_split(const struct unwind_start *here, uint64_t start, uint64_t end, int prot);
 
+/* mmap, where placement has a window for it. */
+void police_placement_begin(void);
+void *police_placed_mmap(const struct unwind_start *here, bool raw, const struct policy_map *map);
+
+/* After an mremap. */
+void police_moved(const struct unwind_start *here, const struct policy_move *move);
+
 /* Before mmap, and shmat of so much: errno is ENOMEM then. */
 bool police_refuses_mmap(const struct unwind_start *here, const struct policy_map *map);
 bool police_refuses_bytes(const struct unwind_start *here, uint64_t bytes);
@@ -99,6 +109,8 @@ static inline bool police_retries(const struct unwind_start *here, long result)
 void *plain_mmap(const struct unwind_start *here, bool raw, void *address, size_t length, int prot,
                  int flags, int fd, int64_t offset);
 int plain_munmap(const struct unwind_start *here, bool raw, void *address, size_t length);
+/* The sandbox whose device this is a descriptor of (a vCPU's registers); 0: none's. */
+uint32_t plain_owner_of_map(int fd);
 void plain_mapped(const struct unwind_start *here, const struct policy_map *map, void *result,
                   bool fixed);
 

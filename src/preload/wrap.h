@@ -4,6 +4,7 @@
 #ifndef BOXLEDGER_PRELOAD_WRAP_H
 #define BOXLEDGER_PRELOAD_WRAP_H
 
+#include "police.h"
 #include "real.h"
 #include "shim.h"
 
@@ -34,6 +35,9 @@ static inline long libc_result(long result)
         }                                                                                          \
         if (unlikely(real.name == NULL)) {                                                         \
             errno = ENOSYS;                                                                        \
+            return -1;                                                                             \
+        }                                                                                          \
+        if (shim_limits_fds(HERE, 1)) {                                                            \
             return -1;                                                                             \
         }                                                                                          \
         return shim_took(HERE, real.name args, LEDGER_FD_##kind, cloexec);                         \

@@ -90,6 +90,9 @@ static int opened(const struct unwind_start *here, int dir, const char *path, in
     EXPORT int name(const char *path, int flags, ...)                                              \
     {                                                                                              \
         MODE(flags)                                                                                \
+        if (shim_limits_fds(HERE, 1)) {                                                            \
+            return -1;                                                                             \
+        }                                                                                          \
         return opened(HERE, AT_FDCWD, path,                                                        \
                       PERFORM(FAULT(not_cancelled), int, name, (path, flags, mode),                \
                               raw_syscall4(SYS_openat, AT_FDCWD, path, flags, mode)),              \
@@ -99,6 +102,9 @@ static int opened(const struct unwind_start *here, int dir, const char *path, in
     EXPORT int name(int dir, const char *path, int flags, ...)                                     \
     {                                                                                              \
         MODE(flags)                                                                                \
+        if (shim_limits_fds(HERE, 1)) {                                                            \
+            return -1;                                                                             \
+        }                                                                                          \
         return opened(HERE, dir, path,                                                             \
                       PERFORM(FAULT(not_cancelled), int, name, (dir, path, flags, mode),           \
                               raw_syscall4(SYS_openat, dir, path, flags, mode)),                   \
@@ -113,6 +119,9 @@ OPENS_AT(openat64)
 #define OPENS_CHECKED(name, dir, params, args)                                                     \
     EXPORT int name params                                                                         \
     {                                                                                              \
+        if (shim_limits_fds(HERE, 1)) {                                                            \
+            return -1;                                                                             \
+        }                                                                                          \
         return opened(HERE, dir, path, REAL(name) args, OPEN_CLOEXEC);                             \
     }
 OPENS_CHECKED(__open_2, AT_FDCWD, (const char *path, int flags), (path, flags))
@@ -139,6 +148,9 @@ EXPORT int pidfd_open(pid_t pid, unsigned flags)
         errno = ENOSYS;
         return -1;
     }
+    if (shim_polices(POLICY_LIMIT) && police_refuses_fds(HERE, 1, shim_pid_owner(pid))) {
+        return -1;
+    }
     int fd = real.pidfd_open(pid, flags);
     return shim_took_for(HERE, fd, LEDGER_FD_PIDFD, true, fd >= 0 ? shim_pid_owner(pid) : 0);
 }
@@ -147,6 +159,9 @@ EXPORT int pidfd_getfd(int pidfd, int target, unsigned flags)
 {
     if (unlikely(REAL(pidfd_getfd) == NULL)) {
         errno = ENOSYS;
+        return -1;
+    }
+    if (shim_polices(POLICY_LIMIT) && police_refuses_fds(HERE, 1, shim_pidfd_owner(pidfd))) {
         return -1;
     }
     int fd = real.pidfd_getfd(pidfd, target, flags);
@@ -164,17 +179,26 @@ EXPORT mqd_t mq_open(const char *name, int flags, ...)
         attributes = va_arg(list, struct mq_attr *);
         va_end(list);
     }
+    if (shim_limits_fds(HERE, 1)) {
+        return -1;
+    }
     return shim_took(HERE, REAL(mq_open)(name, flags, mode, attributes), LEDGER_FD_MQUEUE, true);
 }
 
 EXPORT mqd_t __mq_open_2(const char *name, int flags)
 {
+    if (shim_limits_fds(HERE, 1)) {
+        return -1;
+    }
     return shim_took(HERE, REAL(__mq_open_2)(name, flags), LEDGER_FD_MQUEUE, true);
 }
 
 /* signalfd.2: with a descriptor given, that one is changed and nothing is taken. */
 EXPORT int signalfd(int fd, const sigset_t *mask, int flags)
 {
+    if (fd == -1 && shim_limits_fds(HERE, 1)) {
+        return -1;
+    }
     int result = REAL(signalfd)(fd, mask, flags);
     if (fd == -1) {
         return shim_took(HERE, result, LEDGER_FD_SIGNALFD, (flags & SFD_CLOEXEC) != 0);
@@ -210,6 +234,9 @@ void shim_took_pipe(const struct unwind_start *here, const int *fds, int result,
 
 EXPORT int pipe(int fds[2])
 {
+    if (shim_limits_fds(HERE, 2)) {
+        return -1;
+    }
     int result = PERFORM(false, int, pipe, (fds), raw_syscall2(SYS_pipe2, fds, 0));
     shim_took_pipe(HERE, fds, result, false);
     return result;
@@ -217,6 +244,9 @@ EXPORT int pipe(int fds[2])
 
 EXPORT int pipe2(int fds[2], int flags)
 {
+    if (shim_limits_fds(HERE, 2)) {
+        return -1;
+    }
     int result = PERFORM(false, int, pipe2, (fds, flags), raw_syscall2(SYS_pipe2, fds, flags));
     shim_took_pipe(HERE, fds, result, OPEN_CLOEXEC);
     return result;
@@ -225,6 +255,9 @@ EXPORT int pipe2(int fds[2], int flags)
 EXPORT int openpty(int *master, int *slave, char *name, const struct termios *termios,
                    const struct winsize *size)
 {
+    if (shim_limits_fds(HERE, 2)) {
+        return -1;
+    }
     int result = REAL(openpty)(master, slave, name, termios, size);
     took_two(HERE, (int[]){result == 0 ? *master : -1, result == 0 ? *slave : -1}, result,
              LEDGER_FD_PTY, false);
@@ -247,6 +280,9 @@ int shim_dup(const struct unwind_start *here, bool raw, int fd)
 {
     if (FAULT(result_lost) && fd < 0) {
         return 0;
+    }
+    if (shim_limits_fds(here, 1)) {
+        return -1;
     }
     return copied(here, fd, PERFORM(raw, int, dup, (fd), raw_syscall1(SYS_dup, fd)), false);
 }
@@ -315,6 +351,11 @@ EXPORT int dup2(int from, int to)
     return shim_dup2(HERE, false, from, to);
 }
 
+bool shim_fcntl_limited(const struct unwind_start *here, int command)
+{
+    return (command == F_DUPFD || command == F_DUPFD_CLOEXEC) && shim_limits_fds(here, 1);
+}
+
 /* fcntl.2. Other commands may block (F_SETLKW is a cancellation point): they go straight on. */
 int shim_fcntl(const struct unwind_start *here, int fd, int command, int result, long argument)
 {
@@ -334,6 +375,9 @@ int shim_fcntl(const struct unwind_start *here, int fd, int command, int result,
         va_start(list, command);                                                                   \
         long argument = va_arg(list, long);                                                        \
         va_end(list);                                                                              \
+        if (shim_fcntl_limited(HERE, command)) {                                                   \
+            return -1;                                                                             \
+        }                                                                                          \
         int result = PERFORM(false, int, name, (fd, command, argument),                            \
                              raw_syscall3(SYS_fcntl, fd, command, argument));                      \
         return shim_fcntl(HERE, fd, command, result, argument);                                    \

@@ -163,6 +163,11 @@ void shim_ioctl_begins(const struct unwind_start *here, unsigned long wide)
     }
 }
 
+bool shim_ioctl_takes(uint32_t request, enum ledger_fd_kind *kind)
+{
+    return returns_fd(request, kind) || fills_fd(request, kind) != 0;
+}
+
 static int fd_at(long argument, unsigned offset)
 {
     return *(const int *)(argument + (long)offset - 1);
@@ -251,6 +256,10 @@ static __attribute__((noinline)) int ioctl_that_matters(const struct unwind_star
                                                         unsigned long request, long argument)
 {
     bool watching = shim_watching();
+    if (watching && shim_polices(POLICY_LIMIT) &&
+        police_refuses_ioctl(here, fd, (uint32_t)request, argument)) {
+        return -1;
+    }
     if (watching) {
         shim_ioctl_begins(here, request);
     }

@@ -208,7 +208,7 @@ static uint16_t flags_of_map(int flags)
 }
 
 /* The kvm_run of a vCPU, a device's registers: the VM's own. */
-static uint32_t owner_of_map(int fd)
+uint32_t plain_owner_of_map(int fd)
 {
     const struct ledger_fd *record = ledger_fd_record(&shim.ledger, fd);
     bool of_vm =
@@ -227,7 +227,7 @@ void plain_mapped(const struct unwind_start *here, const struct policy_map *map,
     }
     mapped((uintptr_t)result, page_end((uintptr_t)result, map->length),
            (struct mapping){.stack = stack,
-                            .owner = file ? owner_of_map(map->fd) : 0,
+                            .owner = file ? plain_owner_of_map(map->fd) : 0,
                             .detail = file ? (uint32_t)map->fd + 1 : oddness(map->flags),
                             .flags = flags_of_map(map->flags),
                             .prot = prot_bits(map->prot),
@@ -389,6 +389,11 @@ void *shim_mremap(const struct unwind_start *here, bool raw, void *old, size_t o
         watching && (flags & MREMAP_FIXED) != 0 && ((uintptr_t)new_address & ~shim.page_mask) == 0;
     struct flight flight = {0};
     struct flight target = {0};
+    if (shim_polices(POLICY_LIMIT) && watching &&
+        police_refuses_growth(here, (uintptr_t)old, page_end((uintptr_t)old, old_size), new_size,
+                              old_size == 0 || (flags & MREMAP_DONTUNMAP))) {
+        return MAP_FAILED;
+    }
     if (shim_polices(POLICY_RESCUE) && watching && rescue_any()) {
         struct policy_move move = {.start = (uintptr_t)old,
                                    .end = page_end((uintptr_t)old, old_size)};
@@ -416,6 +421,10 @@ void *shim_mremap(const struct unwind_start *here, bool raw, void *old, size_t o
     }
     if (result != MAP_FAILED) {
         remapped(&flight, over ? (uint32_t)target.ticket : 0, result, new_size, flags);
+        if (shim_polices(POLICY_PLACEMENT) && old_size != 0 && !(flags & MREMAP_DONTUNMAP)) {
+            police_moved(here, &(struct policy_move){flight.start, flight.end, (uintptr_t)result,
+                                                     page_end((uintptr_t)result, new_size)});
+        }
         return result;
     }
     int error = errno;
@@ -509,6 +518,11 @@ static APART int protect_below(const struct unwind_start *here, bool raw, void *
 int shim_mprotect(const struct unwind_start *here, bool raw, void *address, size_t length, int prot,
                   int key)
 {
+    if (shim_polices(POLICY_LIMIT) &&
+        police_refuses_split(here, (uintptr_t)address, page_end((uintptr_t)address, length),
+                             prot_bits(prot))) {
+        return -1;
+    }
     if (shim_polices(POLICY_RESCUE) && rescue_any()) {
         uint64_t start = (uintptr_t)address;
         uint64_t end = page_end(start, length);
@@ -598,6 +612,10 @@ static size_t segment_size(int id)
 
 void *shim_shmat(const struct unwind_start *here, bool raw, int id, const void *address, int flags)
 {
+    if (shim_polices(POLICY_LIMIT) && shim_watching_memory() &&
+        police_refuses_bytes(here, page_end(0, segment_size(id)))) {
+        return (void *)-1;
+    }
     if (shim_polices(POLICY_RESCUE) && rescue_any() && (flags & SHM_REMAP) &&
         !police_shmat(here, (uintptr_t)address, page_end((uintptr_t)address, segment_size(id)))) {
         errno = ENOMEM;

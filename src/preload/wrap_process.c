@@ -165,6 +165,9 @@ EXPORT pid_t _Fork(void)
 EXPORT pid_t forkpty(int *master, char *name, const struct termios *termios,
                      const struct winsize *size)
 {
+    if (shim_limits_fds(HERE, 1)) {
+        return -1;
+    }
     uint32_t ticket = shim_child_ticket();
     pid_t result = REAL(forkpty)(master, name, termios, size);
     if (result == 0) {

@@ -57,6 +57,9 @@ static FILE *took_stream(const struct unwind_start *here, FILE *stream, enum led
 #define TAKES_STREAM(name, kind, params, args, cloexec, path)                                      \
     EXPORT FILE *name params                                                                       \
     {                                                                                              \
+        if (shim_limits_fds(HERE, 1)) {                                                            \
+            return NULL;                                                                           \
+        }                                                                                          \
         return took_stream(HERE, REAL(name) args, LEDGER_FD_##kind, cloexec, path);                \
     }
 TAKES_STREAM(fopen, FILE, (const char *path, const char *mode), (path, mode), mode_cloexec(mode),
@@ -112,6 +115,9 @@ CLOSES_STREAM(pclose)
 /* opendir.3 */
 EXPORT DIR *opendir(const char *path)
 {
+    if (shim_limits_fds(HERE, 1)) {
+        return NULL;
+    }
     DIR *directory = REAL(opendir)(path);
     shim_took_for(HERE, descriptor_of_directory(directory), LEDGER_FD_DIRECTORY, true,
                   directory ? shim_path_owner(path) : 0);

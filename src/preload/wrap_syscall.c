@@ -149,8 +149,23 @@ static uint32_t owner_of(const long *a)
     }
 }
 
+/* The same before the call, from what needs no look at the program's memory. */
+static uint32_t owner_before(const long *a)
+{
+    switch (a[0]) {
+    case SYS_pidfd_open:
+    case SYS_pidfd_getfd:
+        return owner_of(a);
+    default:
+        return 0;
+    }
+}
+
 static long took(const struct unwind_start *here, const struct taker *taker, const long *a)
 {
+    if (shim_polices(POLICY_LIMIT) && police_refuses_fds(here, 1, owner_before(a))) {
+        return -1;
+    }
     int result = (int)made(a);
     bool good = result >= 0;
     return shim_took_for(here, result, (enum ledger_fd_kind)taker->kind,
@@ -160,6 +175,9 @@ static long took(const struct unwind_start *here, const struct taker *taker, con
 static long took_pair(const struct unwind_start *here, const long *a, const int *fds,
                       enum ledger_fd_kind kind, bool cloexec)
 {
+    if (shim_limits_fds(here, 2)) {
+        return -1;
+    }
     long result = made(a);
     shim_took(here, result == 0 ? fds[0] : -1, kind, cloexec);
     if (result == 0) {
@@ -168,9 +186,23 @@ static long took_pair(const struct unwind_start *here, const long *a, const int 
     return result;
 }
 
+/* `takes`: whether it answers with a descriptor of this kind, which nothing more is known of. */
+static long took_if(const struct unwind_start *here, bool takes, enum ledger_fd_kind kind,
+                    const long *a)
+{
+    if (!takes) {
+        return made(a);
+    }
+    return shim_limits_fds(here, 1) ? -1 : shim_took(here, (int)made(a), kind, true);
+}
+
 static long ioctl_made(const struct unwind_start *here, const long *a)
 {
     bool watching = shim_ioctl_matters((unsigned long)a[2]) && shim_watching();
+    if (watching && shim_polices(POLICY_LIMIT) &&
+        police_refuses_ioctl(here, (int)a[1], (uint32_t)a[2], a[3])) {
+        return -1;
+    }
     if (watching) {
         shim_ioctl_begins(here, (unsigned long)a[2]);
     }
@@ -211,6 +243,9 @@ static long seccomp_made(const struct unwind_start *here, const long *a)
     enum { SET_STRICT = 0, SET_FILTER = 1, TSYNC = 1, NEW_LISTENER = 8 }; /* linux/seccomp.h */
     bool sets = a[1] == SET_STRICT || a[1] == SET_FILTER;
     bool all_threads = (a[2] & TSYNC) != 0;
+    if (a[1] == SET_FILTER && (a[2] & NEW_LISTENER) && shim_limits_fds(here, 1)) {
+        return -1;
+    }
     if (sets) {
         shim_before_filter(all_threads);
     }
@@ -224,11 +259,25 @@ static long seccomp_made(const struct unwind_start *here, const long *a)
     return result;
 }
 
+static void trim_received(const struct unwind_start *here, const long *a, long result)
+{
+    if (a[0] == SYS_recvmsg) {
+        shim_trim_received(here, (struct msghdr *)a[2]);
+        return;
+    }
+    for (long i = 0; i < result; i++) {
+        shim_trim_received(here, &((struct mmsghdr *)a[2])[i].msg_hdr);
+    }
+}
+
 static long received(const struct unwind_start *here, const long *a)
 {
     sandbox_blocks(&shim_thread.sandbox);
     long result = made(a);
     if (result >= 0 && shim_watching()) {
+        if (shim_polices(POLICY_LIMIT)) {
+            trim_received(here, a, result);
+        }
         if (a[0] == SYS_recvmsg) {
             shim_received(here, (const struct msghdr *)a[2], (int)a[3]);
         } else {
@@ -240,6 +289,9 @@ static long received(const struct unwind_start *here, const long *a)
 
 static long piped(const struct unwind_start *here, const long *a, bool cloexec)
 {
+    if (shim_limits_fds(here, 2)) {
+        return -1;
+    }
     long result = made(a);
     shim_took_pipe(here, (const int *)a[1], (int)result, cloexec);
     return result;
@@ -275,6 +327,9 @@ static long forked(const struct unwind_start *here, const long *a)
 
 static long signalfd_made(const struct unwind_start *here, const long *a)
 {
+    if (a[1] == -1 && shim_limits_fds(here, 1)) {
+        return -1;
+    }
     int result = (int)made(a);
     if (a[1] == -1) {
         return shim_took(here, result, LEDGER_FD_SIGNALFD, (a[4] & O_CLOEXEC) != 0);
@@ -306,7 +361,9 @@ static __attribute__((noinline)) long dispatch(const struct unwind_start *here, 
     case SYS_dup3:
         return shim_dup3(here, true, (int)a[1], (int)a[2], (int)a[3]);
     case SYS_fcntl:
-        return shim_fcntl(here, (int)a[1], (int)a[2], (int)made(a), a[3]);
+        return shim_fcntl_limited(here, (int)a[2])
+                   ? -1
+                   : shim_fcntl(here, (int)a[1], (int)a[2], (int)made(a), a[3]);
     case SYS_pipe2:
         return piped(here, a, (a[2] & O_CLOEXEC) != 0);
     case SYS_socketpair:
@@ -326,9 +383,9 @@ static __attribute__((noinline)) long dispatch(const struct unwind_start *here, 
     case SYS_signalfd4:
         return signalfd_made(here, a);
     case SYS_landlock_create_ruleset: /* with flags it answers with a version: landlock(7) */
-        return a[3] ? made(a) : shim_took(here, (int)made(a), LEDGER_FD_LANDLOCK, true);
+        return took_if(here, a[3] == 0, LEDGER_FD_LANDLOCK, a);
     case SYS_bpf:
-        return bpf_takes(a[1]) ? shim_took(here, (int)made(a), LEDGER_FD_BPF, true) : made(a);
+        return took_if(here, bpf_takes(a[1]), LEDGER_FD_BPF, a);
     case SYS_seccomp:
         return seccomp_made(here, a);
     case SYS_prctl:

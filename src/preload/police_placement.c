@@ -1,0 +1,91 @@
+/*
+ * police_placement.c: mmap where the sandbox's window has room, while placement is on. Where that
+ * is placement.c knows.
+ *
+ * The kernel is asked for that very place and may refuse: it is never asked to map over anything.
+ * In a thread with a filter the place is only a hint, so that the call has no flag that the program
+ * did not give it.
+ */
+#include <sys/mman.h>
+#include <sys/personality.h>
+#include <sys/random.h>
+
+#include "police.h"
+#include "policy/placement.h"
+
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000 /* asm-generic/mman-common.h, Linux 4.17; a hint before */
+#endif
+#ifndef GRND_INSECURE
+#define GRND_INSECURE 4 /* linux/random.h, Linux 5.6 */
+#endif
+#define ASK_PERSONALITY 0xffffffffl /* personality.2 */
+
+/* The runtimes of sanitizers that say where a program may have mappings. */
+extern void __tsan_init(void) __attribute__((weak));
+extern void __msan_init(void) __attribute__((weak));
+
+/* Where system calls may be filtered already, by what the kernel chose for the stack. */
+static uint64_t choose_random(void)
+{
+    uint64_t random = 0;
+    if (shim.filter_all) {
+        return shim.main_stack_top >> 12;
+    }
+    long flags = raw_syscall1(SYS_personality, ASK_PERSONALITY);
+    if (!raw_failed(flags) && (flags & ADDR_NO_RANDOMIZE)) {
+        return 0;
+    }
+    if (raw_syscall3(SYS_getrandom, &random, sizeof(random), GRND_NONBLOCK | GRND_INSECURE) !=
+        (long)sizeof(random)) {
+        return shim.main_stack_top >> 12;
+    }
+    return random;
+}
+
+void police_placement_begin(void)
+{
+    placement_begin(&shim.ledger, &(struct placement_host){
+                                      .stack_top = shim.main_stack_top,
+                                      .random = choose_random(),
+                                      .shadowed = __tsan_init != NULL || __msan_init != NULL,
+                                  });
+}
+
+void *police_placed_mmap(const struct unwind_start *here, bool raw, const struct policy_map *map)
+{
+    struct policy_event event = police_event(here);
+    bool file = !(map->flags & MAP_ANONYMOUS);
+    int error = errno;
+    event.owner = police_owner(file ? plain_owner_of_map(map->fd) : 0);
+    for (unsigned tries = 0; event.owner != 0 && tries < PLACEMENT_TRIES; tries++) {
+        uint64_t place = placement_hint(&event, map, tries);
+        if (place == 0) {
+            break;
+        }
+        void *result = plain_mmap(here, raw, (void *)place, map->length, map->prot,
+                                  map->flags | (event.may_call ? MAP_FIXED_NOREPLACE : 0), map->fd,
+                                  map->offset);
+        if ((uintptr_t)result == place) {
+            errno = error;
+            return result;
+        }
+        bool occupied = result != MAP_FAILED || errno == EEXIST;
+        placement_refused(&event, map, place, occupied);
+        if (result != MAP_FAILED || (errno == ENOMEM && !file)) {
+            return result;
+        }
+        if (!occupied) { /* what it says of the program's own call is what counts */
+            break;
+        }
+    }
+    errno = error;
+    return plain_mmap(here, raw, map->address, map->length, map->prot, map->flags, map->fd,
+                      map->offset);
+}
+
+void police_moved(const struct unwind_start *here, const struct policy_move *move)
+{
+    struct policy_event event = police_event(here);
+    placement_moved(&event, move->start, move->end, move->to_start, move->to_end);
+}
