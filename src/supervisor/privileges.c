@@ -26,8 +26,10 @@ static bool set_all(const struct __user_cap_data_struct sets[SETS])
  * whoever has not that one gets nothing back either: no_new_privs sees to it. */
 static void drop_bounds(void)
 {
-    for (unsigned long number = 0; prctl(PR_CAPBSET_READ, number, 0, 0, 0) >= 0; number++)
-        (void)prctl(PR_CAPBSET_DROP, number, 0, 0, 0);
+    unsigned long number = 0;
+
+    while (prctl(PR_CAPBSET_DROP, number, 0, 0, 0) == 0)
+        number++; /* up to the first that the kernel does not know */
 }
 
 int privileges_reduce(struct error *error)
