@@ -179,7 +179,7 @@ static void count_run(struct gate *gate)
 static void point_at_reports(struct gate *gate)
 {
     const struct report **reports =
-        arena_alloc(&gate->judged.arena, (gate->output.count + 1) * sizeof *reports);
+        arena_alloc(&gate->judged.arena, (gate->output.count + 1) * sizeof(struct report *));
     size_t at = 0;
 
     for (size_t i = 0; i < gate->output.count; i++)
@@ -263,16 +263,15 @@ static bool update_baseline(struct gate *gate)
     struct failure failure = {0};
     struct baseline_entry *entries;
     size_t length = 0, count;
-    FILE *memory = open_memstream(&text, &length);
+    FILE *memory = base_open_memory(&text, &length);
     uint64_t added =
         judged->tally[JUDGED_NEW] + judged->tally[JUDGED_ALLOWED] + judged->tally[JUDGED_RARE];
     bool good;
 
-    if (!memory)
-        base_no_memory();
     entries = judged_baseline(judged, &count);
     good = baseline_write(memory, judged->program, entries, count);
-    if (fclose(memory) != 0 || !good)
+    base_close_memory(memory);
+    if (!good)
         base_no_memory();
     if (!replace_file(gate->baseline_path, text, length, &failure)) {
         cli_say("--baseline: %s: the old one is as it was", failure.text);

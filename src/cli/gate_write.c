@@ -145,13 +145,10 @@ static bool write_file(struct gate *gate, const struct gate_sink *sink)
     cleanup_free char *text = NULL;
     struct failure failure = {0};
     size_t length = 0;
-    FILE *memory = open_memstream(&text, &length);
+    FILE *memory = base_open_memory(&text, &length);
 
-    if (!memory)
-        base_no_memory();
     write_as(gate, sink->format, memory);
-    if (fclose(memory) != 0)
-        base_no_memory();
+    base_close_memory(memory);
     if (replace_file(sink->path, text, length, &failure))
         return true;
     cli_say("the report could not be written to %s", failure.text);

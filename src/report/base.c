@@ -66,6 +66,21 @@ void *base_grow(void *items, size_t count, size_t size)
     return base_resize(items, room * size);
 }
 
+FILE *base_open_memory(char **text, size_t *length)
+{
+    FILE *memory = open_memstream(text, length);
+
+    if (!memory)
+        base_no_memory();
+    return memory;
+}
+
+void base_close_memory(FILE *memory)
+{
+    if (fclose(memory) != 0)
+        base_no_memory();
+}
+
 void *arena_alloc(struct arena *arena, size_t size)
 {
     struct arena_block *block = arena->blocks;

@@ -70,6 +70,11 @@ void *base_grow(void *items, size_t count, size_t size);
 void *base_alloc(size_t size); /* zeroed */
 void *base_resize(void *memory, size_t size);
 
+/* A stream into memory, as open_memstream(3) has it; never NULL, and closed by base_close_memory.
+ */
+FILE *base_open_memory(char **text, size_t *length);
+void base_close_memory(FILE *memory);
+
 /* Says that memory ran out, and ends the command. */
 _Noreturn void base_no_memory(void);
 #define BASE_STATUS_FAILED 125

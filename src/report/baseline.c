@@ -68,16 +68,13 @@ static void make_key(struct arena *arena, struct baseline_entry *entry)
 {
     cleanup_free char *text = NULL;
     size_t length = 0;
-    FILE *out = open_memstream(&text, &length);
+    FILE *out = base_open_memory(&text, &length);
 
-    if (!out)
-        base_no_memory();
     (void)fprintf(out, "%s" BETWEEN_PARTS "%s" BETWEEN_PARTS "%s", entry->verdict, entry->resource,
                   entry->what);
     for (size_t i = 0; i < entry->depth; i++)
         (void)fprintf(out, BETWEEN_PARTS "%s", entry->stack[i]);
-    if (fclose(out) != 0)
-        base_no_memory();
+    base_close_memory(out);
     entry->key = arena_text(arena, text, length);
 }
 

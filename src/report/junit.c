@@ -29,13 +29,10 @@ static void put_body(FILE *out, const struct judged_item *item)
 {
     cleanup_free char *text = NULL;
     size_t length = 0;
-    FILE *body = open_memstream(&text, &length);
+    FILE *body = base_open_memory(&text, &length);
 
-    if (!body)
-        base_no_memory();
     text_write_finding(body, item->report, item->finding);
-    if (fclose(body) != 0)
-        base_no_memory();
+    base_close_memory(body);
     escape_xml(out, text);
 }
 

@@ -66,7 +66,7 @@ says 'gate without verdict: 1 new; 2 runs'
 # --- Each run begins as the first did: the same limits, the same signals, a ledger of its own.
 cat >"$work/looks" <<END
 #!/bin/bash
-{ ulimit -s; grep '^Sig\|^Shd' /proc/self/status; ls -l /proc/self/fd | wc -l; } \
+{ ulimit -s; grep '^Sig[BIC]' /proc/self/status; ls -l /proc/self/fd | wc -l; } \
     >>"$work/looked.\$(ls "$work" | grep -c '^looked')"
 exec "$sandboxes" keeps_fd=1
 END
