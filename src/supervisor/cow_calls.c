@@ -709,32 +709,44 @@ static int open_target(struct cow *cow, struct cow_place *place, int flags)
         errno = EEXIST;
     else if ((flags & O_DIRECTORY) && !S_ISDIR(mode))
         errno = ENOTDIR;
-    else if (S_ISLNK(mode) && !(flags & O_PATH))
+    else if (S_ISLNK(mode))
         errno = ELOOP;
-    else if (S_ISDIR(mode) && !(flags & O_PATH) &&
-             ((flags & O_ACCMODE) != O_RDONLY || (flags & (O_CREAT | O_TRUNC))))
+    else if (S_ISDIR(mode) && ((flags & O_ACCMODE) != O_RDONLY || (flags & (O_CREAT | O_TRUNC))))
         errno = EISDIR;
-    else if (!S_ISREG(mode) && !S_ISDIR(mode) && !S_ISLNK(mode))
+    else if (!S_ISREG(mode) && !S_ISDIR(mode))
         errno = ENXIO;
     else if (S_ISDIR(mode))
         errno = make_real(cow, place, false);
     if (errno != 0)
         return -1;
-    if (flags & O_PATH)
-        return cow_open_meant(cow, place->parent, place->name, place->target);
     return S_ISDIR(mode) ? lookup_open(place->target, O_RDONLY | O_DIRECTORY)
                          : open_file(cow, place, flags);
 }
 
+/* What is only named cannot be injected, and Landlock lets everybody name everything. */
+static void leave_named(const struct notification *notification, struct cow_place *place,
+                        unsigned argument)
+{
+    int failed = make_real(notification->sandbox->cow, place, false);
+
+    if (failed != 0)
+        notify_fail(notification, failed);
+    else
+        cow_leave(notification, place, argument);
+}
+
 void cow_answer_open(const struct notification *notification, struct cow_place *place, int flags,
-                     mode_t mode)
+                     mode_t mode, unsigned argument)
 {
     struct cow *cow = notification->sandbox->cow;
-    bool creates =
-        place->failed == ENOENT && place->parent >= 0 && (flags & O_CREAT) && !(flags & O_PATH);
+    bool creates = place->failed == ENOENT && place->parent >= 0 && (flags & O_CREAT);
 
     if (!lookup_has_our_user(notification))
         notify_fail(notification, EACCES);
+    else if ((flags & O_PATH) && place->failed == 0)
+        leave_named(notification, place, argument);
+    else if (flags & O_PATH)
+        notify_fail(notification, place->failed);
     else if ((flags & O_TMPFILE) == O_TMPFILE)
         notify_fail(notification, EOPNOTSUPP);
     else if ((flags & O_CREAT) && place->slash && place->parent >= 0)

@@ -17,9 +17,9 @@ struct notification;
 /* Every call but opens and those of attributes.h. */
 void cow_answer(const struct notification *notification);
 
-/* Answers an open of a place in `tree`. */
+/* Answers an open of a place in `tree`; `argument` is the number of its path. */
 void cow_answer_open(const struct notification *notification, struct cow_place *place, int flags,
-                     mode_t mode);
+                     mode_t mode, unsigned argument);
 
 /* A call with the number of the argument that is the path, and a place outside: the kernel's. */
 void cow_leave(const struct notification *notification, const struct cow_place *place,

@@ -108,7 +108,7 @@ static void answer_with_upper(const struct notification *notification,
         follow = COW_NO_FOLLOW;
     cow_find(notification, request->directory, path, follow, &place);
     if (place.inside)
-        cow_answer_open(notification, &place, request->flags, request->mode);
+        cow_answer_open(notification, &place, request->flags, request->mode, request->argument);
     else if (!answer_virtual(notification, place.target, request->flags))
         cow_leave(notification, &place, request->argument);
 }
