@@ -156,6 +156,17 @@ int64_t injection_call(struct injection *injection, long call, const uint64_t ar
     return (int64_t)registers.rax;
 }
 
+void injection_let_go(struct injection *injection)
+{
+    if (!injection->gone) {
+        (void)ptrace(PTRACE_SETSIGMASK, injection->thread, sizeof injection->signals,
+                     &injection->signals);
+        (void)ptrace(PTRACE_DETACH, injection->thread, NULL, NULL);
+    }
+    free(injection->registers);
+    *injection = INJECTION_EMPTY;
+}
+
 void injection_end(struct injection *injection, int64_t value)
 {
     struct user_regs_struct *registers = injection->registers;
@@ -164,12 +175,8 @@ void injection_end(struct injection *injection, int64_t value)
         registers->rax = (unsigned long long)value;
         registers->orig_rax = (unsigned long long)-1;
         (void)ptrace(PTRACE_SETREGS, injection->thread, NULL, registers);
-        (void)ptrace(PTRACE_SETSIGMASK, injection->thread, sizeof injection->signals,
-                     &injection->signals);
-        (void)ptrace(PTRACE_DETACH, injection->thread, NULL, NULL);
     }
-    free(registers);
-    *injection = INJECTION_EMPTY;
+    injection_let_go(injection);
 }
 
 #else
@@ -195,6 +202,11 @@ int64_t injection_call(struct injection *injection, long call, const uint64_t ar
 void injection_end(struct injection *injection, int64_t value)
 {
     (void)value;
+    *injection = INJECTION_EMPTY;
+}
+
+void injection_let_go(struct injection *injection)
+{
     *injection = INJECTION_EMPTY;
 }
 

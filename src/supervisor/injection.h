@@ -39,4 +39,8 @@ int64_t injection_call(struct injection *injection, long call, const uint64_t ar
  * but an empty one. */
 void injection_end(struct injection *injection, int64_t value);
 
+/* The same, and it goes on as it is: after an execve(2) that returned 0, or because it is not the
+ * thread that was meant. */
+void injection_let_go(struct injection *injection);
+
 #endif
