@@ -207,8 +207,15 @@ static void notify_of_reads(struct maker *maker)
     add(maker, SCMP_ACT_NOTIFY, SCMP_SYS(clone), 1, &of_fork);
 }
 
+/* Memory for random numbers from the vDSO, which asks nobody (Linux 6.11). A C library that does
+ * not get it makes the call. */
+#define MAP_DROPPABLE_TYPE 0x08
+
 static void add_rules(struct maker *maker, const struct profile *profile, uint64_t mark)
 {
+    const struct scmp_arg_cmp droppable =
+        SCMP_CMP64(3, SCMP_CMP_MASKED_EQ, MAP_TYPE, MAP_DROPPABLE_TYPE);
+
     refuse_always(maker);
     if (!access_refuses_truncation(profile))
         add(maker, SCMP_ACT_ERRNO(EACCES), SCMP_SYS(truncate), 0, NULL);
@@ -226,8 +233,10 @@ static void add_rules(struct maker *maker, const struct profile *profile, uint64
         notify_of_reads(maker);
     if (profile->hostname)
         add(maker, SCMP_ACT_NOTIFY, SCMP_SYS(uname), 0, NULL);
-    if (profile->has_seed)
+    if (profile->has_seed) {
         add(maker, SCMP_ACT_NOTIFY, SCMP_SYS(getrandom), 0, NULL);
+        add(maker, SCMP_ACT_ERRNO(EOPNOTSUPP), SCMP_SYS(mmap), 1, &droppable);
+    }
 }
 
 /* libseccomp 2.5 writes a program to descriptors only. */

@@ -25,6 +25,7 @@
 #include "supervisor/notify.h"
 #include "supervisor/owned.h"
 #include "supervisor/policy.h"
+#include "supervisor/proc.h"
 #include "supervisor/sandbox.h"
 
 /* Linux 6.1, include/uapi/linux/userfaultfd.h. */
@@ -311,21 +312,6 @@ static bool note_copy(struct lazy_faults *faults, struct lazy_copy *copy)
     return noted;
 }
 
-/* The process that a thread is of; 0: it is gone. */
-static pid_t process_of(pid_t thread)
-{
-    char path[sizeof "/proc//status" + 3 * sizeof(pid_t)];
-    owned_file FILE *file = NULL;
-    char line[128];
-    int process = 0;
-
-    (void)snprintf(path, sizeof path, "/proc/%d/status", thread);
-    file = fopen(path, "re");
-    while (file && fgets(line, sizeof line, file) && sscanf(line, "Tgid: %d", &process) != 1)
-        ;
-    return process;
-}
-
 /* Only the sandbox's own thread adds entries, so it needs no lock to look. */
 static struct process *find_process(struct lazy_faults *faults, pid_t pid)
 {
@@ -490,7 +476,7 @@ bool lazy_faults_answer_map(const struct notification *notification, struct lazy
 
     if (!can_be_caught(notification))
         return false;
-    pid = process_of(notify_thread(notification));
+    pid = proc_process_of(notify_thread(notification));
     faults = pid > 0 ? faults_of(notification->sandbox) : NULL;
     if (!faults)
         return false;
@@ -520,7 +506,7 @@ int lazy_faults_before_fork(const struct notification *notification)
 
     if (!faults)
         return 0;
-    process = find_process(faults, process_of(notify_thread(notification)));
+    process = find_process(faults, proc_process_of(notify_thread(notification)));
     for (size_t i = 0; i < PROCESSES_MAX; i++)
         /* One that has no entry shares the address space of one that has. */
         if (!process || process == &faults->processes[i])

@@ -15,6 +15,7 @@
 #include "supervisor/defects.h"
 #include "supervisor/error.h"
 #include "supervisor/lookup.h"
+#include "supervisor/owned.h"
 #include "supervisor/shadow.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -27,6 +28,9 @@
 #define LANDLOCK_MAX 6
 #define DEFAULT_CHURN_COUNT 1000
 #define DEFAULT_SERVE_JOBS 32
+
+/* Of a profile: an option's name and a path. */
+#define LINE_BYTES (PATH_MAX + 64)
 
 /* A whole number from `low` to `high`. */
 static int read_number(const char *text, uint64_t low, uint64_t high, uint64_t *number,
@@ -258,6 +262,8 @@ static int set_jobs(struct options *options, const char *value, struct error *er
     return 0;
 }
 
+static int set_profile(struct options *options, const char *value, struct error *error);
+
 #define ALL (OPTIONS_RUN | OPTIONS_CHURN | OPTIONS_SERVE)
 
 static const struct option {
@@ -272,6 +278,7 @@ static const struct option {
     {"jobs", "J", set_jobs, OPTIONS_CHURN | OPTIONS_SERVE, "so many at once (1; serve: 32)"},
     {"socket", "PATH", set_socket, OPTIONS_SERVE, "where it is served"},
     {"any-status", NULL, set_any_status, OPTIONS_CHURN, "go on however a command has ended"},
+    {"profile", "FILE", set_profile, ALL, "options from a file, one a line, without dashes"},
     {"write", "PATH", set_write, ALL, "may be written, and all below it; any number of times"},
     {"directory", "PATH", set_directory, OPTIONS_RUN, "where the command starts"},
     {"network", NULL, set_network, ALL, "sockets"},
@@ -323,6 +330,43 @@ static int read_one(struct options *options, enum options_command command, const
     return 0;
 }
 
+/* A line of a profile: an option, nothing, or a comment. What an option says is kept, as the
+ * command line is, until the process ends. */
+static int read_line(struct options *options, char *line, struct error *error)
+{
+    char *kept;
+
+    line += strspn(line, " \t");
+    line[strcspn(line, "\n")] = 0;
+    if (line[0] == 0 || line[0] == '#')
+        return 0;
+    kept = strdup(line);
+    if (!kept)
+        return error_set(error, ENOMEM, "no room for a line");
+    return read_one(options, options->command, kept, error);
+}
+
+static int set_profile(struct options *options, const char *value, struct error *error)
+{
+    char line[LINE_BYTES];
+    owned_file FILE *file = NULL;
+
+    if (options->in_profile)
+        return error_set(error, 0, "a profile cannot name another one");
+    file = fopen(value, "re");
+    if (!file)
+        return error_set(error, errno, "cannot read %s", value);
+    options->in_profile = true;
+    for (unsigned number = 1; errno = 0, fgets(line, sizeof line, file); number++) {
+        if (!strchr(line, '\n') && !feof(file))
+            return error_set(error, 0, "%s, line %u: too long", value, number);
+        if (read_line(options, line, error) != 0)
+            return error_prefix(error, "%s, line %u", value, number);
+    }
+    options->in_profile = false;
+    return ferror(file) ? error_set(error, errno, "cannot read %s", value) : 0;
+}
+
 /* The options that the environment may give. The command line comes after it. */
 static int read_environment(struct options *options, struct error *error)
 {
@@ -372,6 +416,7 @@ int options_read(struct options *options, enum options_command command, int argc
     int next = 1;
 
     *options = (struct options){
+        .command = command,
         .count = DEFAULT_CHURN_COUNT,
         .jobs = command == OPTIONS_SERVE ? DEFAULT_SERVE_JOBS : 1,
         .profile = {.shadow_cap = SHADOW_CAP, .shadow_budget = shadow_budget_default()},

@@ -37,6 +37,9 @@ struct options {
     /* What follows the options: argv's, ends in NULL; empty: nothing does. */
     char **operands;
     bool help;
+    /* While they are read. */
+    enum options_command command;
+    bool in_profile;
 };
 
 /* Reads argv, whose first is the command's own name. Returns 0, or -1 with the reason. */

@@ -20,6 +20,8 @@
 #define NUMBER_BYTES (3 * sizeof(int))
 #define SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
+#define UUID_BYTES 16
+
 /* getrandom(2) fills at most this much at once; more is asked for again. */
 #define GETRANDOM_BYTES 65536
 #define GETRANDOM_FLAGS (GRND_NONBLOCK | GRND_RANDOM | 0x4 /* GRND_INSECURE, Linux 5.6 */)
@@ -66,6 +68,24 @@ static void answer_contents(const struct notification *notification, char *conte
         (void)owned_fd_move(&fd);
 }
 
+/* One of random numbers, as RFC 9562 writes it (version 4), and as the kernel's file has it. NULL:
+ * there is no room. */
+static char *make_uuid(const struct notification *notification)
+{
+    unsigned char bytes[UUID_BYTES];
+    char *text = NULL;
+
+    random_fill(&notification->sandbox->random, bytes, sizeof bytes);
+    bytes[6] = (bytes[6] & 0x0f) | 0x40;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    if (asprintf(&text, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x\n",
+                 bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], bytes[6], bytes[7],
+                 bytes[8], bytes[9], bytes[10], bytes[11], bytes[12], bytes[13], bytes[14],
+                 bytes[15]) < 0)
+        return NULL;
+    return text;
+}
+
 bool virtual_answer_proc(const struct notification *notification, const char *name, int flags)
 {
     const struct profile *profile = &notification->sandbox->policy->profile;
@@ -79,6 +99,11 @@ bool virtual_answer_proc(const struct notification *notification, const char *na
     } else if (profile->memory > 0 && strcmp(name, "meminfo") == 0) {
         if (!is_refused(notification, flags))
             answer_contents(notification, contents_meminfo(profile->memory), flags);
+    } else if (profile->hostname && strcmp(name, "sys/kernel/hostname") == 0) {
+        virtual_answer_hostname(notification, flags);
+    } else if (profile->has_seed && strcmp(name, "sys/kernel/random/uuid") == 0) {
+        if (!is_refused(notification, flags))
+            answer_contents(notification, make_uuid(notification), flags);
     } else {
         return false;
     }

@@ -39,5 +39,26 @@ refuses $not_executable "cannot run /: Permission denied" run /
 refuses $failed "cannot start in /nosuch: No such file" run --directory=/nosuch true
 refuses $usage "--write: /nosuch: No such file" run --write=/nosuch true
 
+# A profile.
+refuses $usage "--profile: cannot read /nosuch: No such file" run --profile=/nosuch true
+refuses $usage "--profile: cannot read $work: Is a directory" run --profile="$work" true
+printf '# comment\n\n  cpus=3\nhostname=of-a-profile\nseed=1\n' >"$work/profile"
+got=$(boxsup run --profile="$work/profile" --cpus=4 -- sh -c 'uname -n; grep -c ^proc /proc/cpuinfo')
+[[ $got == $'of-a-profile\n4' ]] || fail "a profile, and an option after it: $got"
+printf 'cpus=3\nmemory=3x\n' >"$work/profile"
+refuses $usage "--profile: $work/profile, line 2: --memory: 3x is not a size" \
+    run --profile="$work/profile" true
+printf 'nonsense' >"$work/profile"
+refuses $usage "line 1: --nonsense is not an option here" run --profile="$work/profile" true
+printf 'profile=%s\n' "$work/profile" >"$work/profile"
+refuses $usage "line 1: --profile: a profile cannot name another" run --profile="$work/profile" true
+printf 'hostname=%05000d\n' 1 >"$work/profile"
+refuses $usage "line 1: too long" run --profile="$work/profile" true
+chmod 000 "$work/profile"
+[[ $(id -u) -eq 0 ]] && as=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+refuses $usage "--profile: cannot read $work/profile: Permission denied" \
+    run --profile="$work/profile" true
+as=()
+
 boxsup --help >/dev/null && boxsup run --help >/dev/null && boxsup churn --help >/dev/null
 [[ $(boxsup --version) == "boxsup "[0-9]* ]] || fail "no version"

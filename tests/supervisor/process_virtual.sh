@@ -14,7 +14,8 @@ views() {
     shows 'grep -c ^processor /proc/cpuinfo' 7
     shows 'grep -c "^cpu[0-9]" /proc/stat' 7
     shows 'sed -n "s/MemTotal: *//p" /proc/meminfo' '1048576 kB'
-    shows 'cat /etc/hostname; uname -n' $'sandbox-name\nsandbox-name'
+    shows 'cat /etc/hostname /proc/sys/kernel/hostname; uname -n' \
+        $'sandbox-name\nsandbox-name\nsandbox-name'
     shows 'wc -l </proc/net/tcp; wc -l </proc/self/net/dev; wc -l </proc/thread-self/net/unix' \
         $'1\n2\n1'
     # The same file, however it is reached.
@@ -47,15 +48,19 @@ shows 'exec 3</etc/hostname; echo x >/proc/self/fd/3; cat /etc/hostname' \
     $'sh: 1: cannot create /proc/self/fd/3: Operation not permitted\nsandbox-name'
 
 # The same seed, the same bytes, from all three sources; another seed, others.
-draw='head -c 64 /dev/urandom; head -c 64 /dev/random; python3 -c "
+draw='head -c 64 /dev/urandom; head -c 64 /dev/random; cat /proc/sys/kernel/random/uuid; python3 -c "
 import os, sys; sys.stdout.buffer.write(os.getrandom(300))"'
 for number in 1 2; do
     boxsup run --seed=11 -- sh -c "$draw" >"$work/random.$number"
 done
 boxsup run --seed=12 -- sh -c "$draw" >"$work/other"
-[[ $(stat -c %s "$work/random.1") -eq 428 ]] || fail "not 428 random bytes"
+[[ $(stat -c %s "$work/random.1") -eq 465 ]] || fail "not 465 random bytes"
 cmp "$work/random.1" "$work/random.2" || fail "one seed, two sequences of bytes"
 ! cmp -s "$work/random.1" "$work/other" || fail "two seeds, one sequence of bytes"
+
+# The C library gets no memory for random numbers without a call.
+shows 'python3 -c "import ctypes
+print(ctypes.CDLL(None).mmap(None, 4096, 3, 0x28, -1, 0))"' -1
 
 # A path that another thread changes between check and use.
 secret=$(</etc/hostname) || secret=
