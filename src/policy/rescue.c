@@ -20,13 +20,14 @@
 
 /* A range as one word, so that it changes at once: where it starts and how long it is, both in
  * units of 4 KiB, and what it is. 0: no range. */
-#define BUSY UINT64_C(0x1)  /* one thread is at it, with its signals blocked */
-#define PLAIN UINT64_C(0x2) /* as a fresh mmap with no other flags would be */
-#define PROT_SHIFT 2u
+#define BUSY UINT64_C(0x1)   /* one thread is at it, with its signals blocked */
+#define PLAIN UINT64_C(0x2)  /* as a fresh mmap with no other flags would be */
+#define PLACED UINT64_C(0x4) /* where the program wished, who may wish for it again */
+#define PROT_SHIFT 3u
 #define PROT_BITS (UINT64_C(7) << PROT_SHIFT)
-#define LIKE (PLAIN | PROT_BITS) /* neighbours that are alike are joined */
-#define SIZE_SHIFT 5u
-#define SIZE_BITS 23u /* up to 32 GiB */
+#define LIKE (PLAIN | PLACED | PROT_BITS) /* neighbours that are alike are joined */
+#define SIZE_SHIFT 6u
+#define SIZE_BITS 22u /* up to 16 GiB */
 #define START_SHIFT (SIZE_SHIFT + SIZE_BITS)
 #define UNIT_SHIFT 12u
 
@@ -375,7 +376,9 @@ static bool is_ours_to_keep(const struct policy_event *event, uint64_t start, ui
     }
     bool plain =
         range.one_prot && !(range.flags & LEDGER_UNSURE_PROT) && !(range.detail & LEDGER_ODD);
-    *word = range_of(start, end, (uint64_t)(range.prot & 7) << PROT_SHIFT | (plain ? PLAIN : 0));
+    *word = range_of(start, end,
+                     (uint64_t)(range.prot & 7) << PROT_SHIFT | (plain ? PLAIN : 0) |
+                         (range.detail & LEDGER_PLACED ? PLACED : 0));
     *known = range.kept;
     return *word != 0;
 }
@@ -481,19 +484,20 @@ static bool hand_out(const struct policy_event *event, uint32_t slot, uint64_t r
 void *rescue_serve(const struct policy_event *event, const struct policy_map *map)
 {
     uint64_t size = (map->length + event->page - 1) & ~(event->page - 1);
-    bool fixed = (map->flags & MAP_FIXED) != 0;
+    const int at_address = MAP_FIXED | MAP_FIXED_NOREPLACE;
+    bool fixed = (map->flags & at_address) != 0;
     uint64_t like = (uint64_t)(map->prot & 7) << PROT_SHIFT | PLAIN;
+    uint64_t placed = fixed ? PLACED : 0; /* for others it is not to be had */
     void *result = MAP_FAILED;
     if (!rescue_any() || !event->may_call || (map->prot & ~7) || map->offset != 0 ||
-        size < map->length ||
-        map->flags != (MAP_PRIVATE | MAP_ANONYMOUS | (fixed ? MAP_FIXED : 0))) {
+        size < map->length || (map->flags & ~at_address) != (MAP_PRIVATE | MAP_ANONYMOUS)) {
         return MAP_FAILED;
     }
     for (uint32_t slot = 0; slot < used() && result == MAP_FAILED; slot++) {
         uint64_t range = load(slot);
         uint64_t start = fixed ? (uintptr_t)map->address : start_of(range);
-        if (range == 0 || (range & BUSY) || (range & LIKE) != like || start_of(range) > start ||
-            end_of(range) - start < size || end_of(range) < start) {
+        if (range == 0 || (range & BUSY) || (range & LIKE & ~placed) != like ||
+            start_of(range) > start || end_of(range) - start < size || end_of(range) < start) {
             continue;
         }
         uint64_t mask = block_signals();
@@ -512,10 +516,8 @@ void *rescue_noreplace(const struct policy_event *event, const struct policy_map
     uint64_t start = (uintptr_t)map->address;
     uint64_t end = start + ((map->length + event->page - 1) & ~(event->page - 1));
     struct rescue_taken taken;
-    struct policy_map fixed = *map;
-    fixed.flags = (map->flags & ~MAP_FIXED_NOREPLACE) | MAP_FIXED;
-    void *result = rescue_serve(event, &fixed);
-    if (result != MAP_FAILED || !rescue_any() || !event->may_call || end <= start) {
+    void *result = MAP_FAILED;
+    if (!rescue_any() || !event->may_call || end <= start) {
         return result;
     }
     uint64_t mask = block_signals();

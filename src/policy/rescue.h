@@ -23,12 +23,12 @@ bool rescue_any(void);
  * program it is gone. False: the refusal stands. */
 bool rescue_unmap(const struct policy_event *event, uint64_t start, uint64_t end, uint32_t stack);
 
-/* A waiting range, or the lower part of one, that does for this mmap, zeroed; where map->flags has
- * MAP_FIXED, the part at map->address. MAP_FAILED: none does. */
+/* A waiting range, or the lower part of one, that does for this mmap, zeroed; with MAP_FIXED or
+ * MAP_FIXED_NOREPLACE the part at map->address. MAP_FAILED: none does. */
 void *rescue_serve(const struct policy_event *event, const struct policy_map *map);
 
-/* mmap with MAP_FIXED_NOREPLACE has just said EEXIST: once more, where what is there only waits.
- * The address; or MAP_FAILED, and EEXIST stands. */
+/* mmap with MAP_FIXED_NOREPLACE has just said EEXIST: once more, where what is there only waited
+ * and can be unmapped now. The address; or MAP_FAILED, and EEXIST stands. */
 void *rescue_noreplace(const struct policy_event *event, const struct policy_map *map);
 
 /* What was taken out of the ranges that wait. */

@@ -110,24 +110,20 @@ static void *once_more(const struct policy_event *event, const struct policy_map
     return result;
 }
 
-/* mmap(MAP_FIXED) of what waits: a part of that, or what waits there gives way. True: *result is
- * the call's answer. */
-static bool fixed_over_waiting(const struct policy_event *event, const struct policy_map *map,
-                               uint64_t size, struct rescue_taken *taken, void **result)
+/* What waits and would do for this mmap; with MAP_FIXED what waits there gives way. False: the call
+ * must not be made. */
+static bool look_at_waiting(const struct policy_event *event, const struct policy_map *map,
+                            uint64_t size, struct rescue_taken *taken, void **result)
 {
     uint64_t start = (uintptr_t)map->address;
-    if (!rescue_any() || (start & (event->page - 1)) || start + size <= start) {
-        return false;
-    }
-    *result = rescue_serve(event, map);
-    if (*result != MAP_FAILED) {
+    bool at_address = (map->flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) != 0;
+    if (!rescue_any() || (map->flags & MAP_32BIT) || (start != 0 && !at_address) ||
+        (start & (event->page - 1)) || start + size < start) {
         return true;
     }
-    if (rescue_take(event, start, start + size, taken)) {
-        return false;
-    }
-    errno = ENOMEM;
-    return true;
+    *result = rescue_serve(event, map);
+    return *result != MAP_FAILED || !at_address || (map->flags & MAP_FIXED_NOREPLACE) ||
+           rescue_take(event, start, start + size, taken);
 }
 
 /* It is there now, by the program's wish, or where the kernel or a policy chose. */
@@ -157,11 +153,9 @@ void *police_mmap(const struct unwind_start *here, bool raw, const struct policy
         return MAP_FAILED;
     }
     if (shim_polices(POLICY_RESCUE)) {
-        if (anywhere) {
-            result = rescue_serve(&event, &map);
-        } else if (over && fixed_over_waiting(&event, &map, size, &taken, &result) &&
-                   result == MAP_FAILED) {
-            return result;
+        if (!look_at_waiting(&event, &map, size, &taken, &result)) {
+            errno = ENOMEM;
+            return MAP_FAILED;
         }
         if (result != MAP_FAILED) {
             plain_mapped(here, &map, result, true);
@@ -170,10 +164,8 @@ void *police_mmap(const struct unwind_start *here, bool raw, const struct policy
             return result;
         }
     }
-    result = shim_polices(POLICY_PLACEMENT) && anywhere
-                 ? police_placed_mmap(here, raw, &map)
-                 : plain_mmap(here, raw, map.address, map.length, map.prot, map.flags, map.fd,
-                              map.offset);
+    result = shim_polices(POLICY_PLACEMENT) && anywhere ? police_placed_mmap(here, raw, &map)
+                                                        : plain_mmap(here, raw, &map);
     if (result == MAP_FAILED) {
         if (errno == EEXIST && (map.flags & MAP_FIXED_NOREPLACE)) {
             result = once_more(&event, &map);
@@ -181,8 +173,8 @@ void *police_mmap(const struct unwind_start *here, bool raw, const struct policy
                 plain_mapped(here, &map, result, true);
                 errno = error;
             }
-        } else if (errno != ENOMEM) { /* nothing was unmapped yet */
-            rescue_put_back(&event, &taken);
+        } else if (errno != ENOMEM && (map.flags & MAP_ANONYMOUS)) {
+            rescue_put_back(&event, &taken); /* nothing was unmapped; otherwise nobody knows */
         }
         return result;
     }

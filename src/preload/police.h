@@ -106,8 +106,7 @@ static inline bool police_retries(const struct unwind_start *here, long result)
 }
 
 /* Of wrap_mappings.c: the calls themselves, and a mapping that was made without one. */
-void *plain_mmap(const struct unwind_start *here, bool raw, void *address, size_t length, int prot,
-                 int flags, int fd, int64_t offset);
+void *plain_mmap(const struct unwind_start *here, bool raw, const struct policy_map *map);
 int plain_munmap(const struct unwind_start *here, bool raw, void *address, size_t length);
 /* The sandbox whose device this is a descriptor of (a vCPU's registers); 0: none's. */
 uint32_t plain_owner_of_map(int fd);

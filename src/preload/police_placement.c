@@ -63,9 +63,10 @@ void *police_placed_mmap(const struct unwind_start *here, bool raw, const struct
         if (place == 0) {
             break;
         }
-        void *result = plain_mmap(here, raw, (void *)place, map->length, map->prot,
-                                  map->flags | (event.may_call ? MAP_FIXED_NOREPLACE : 0), map->fd,
-                                  map->offset);
+        struct policy_map there = *map;
+        there.address = (void *)place;
+        there.flags |= event.may_call ? MAP_FIXED_NOREPLACE : 0;
+        void *result = plain_mmap(here, raw, &there);
         if ((uintptr_t)result == place) {
             errno = error;
             return result;
@@ -80,8 +81,7 @@ void *police_placed_mmap(const struct unwind_start *here, bool raw, const struct
         }
     }
     errno = error;
-    return plain_mmap(here, raw, map->address, map->length, map->prot, map->flags, map->fd,
-                      map->offset);
+    return plain_mmap(here, raw, map);
 }
 
 void police_moved(const struct unwind_start *here, const struct policy_move *move)

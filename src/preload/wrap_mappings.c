@@ -183,13 +183,11 @@ static uint8_t prot_bits(int prot)
 }
 
 /* What of the flags tells anonymous memory from plain memory. */
-static uint32_t oddness(int flags)
+static uint32_t oddness(const struct policy_map *map)
 {
     const int plain = MAP_TYPE | MAP_ANONYMOUS | MAP_FIXED | MAP_FIXED_NOREPLACE;
-    if (flags & MAP_HUGETLB) {
-        return LEDGER_ODD | LEDGER_WATCHED;
-    }
-    return flags & ~plain ? LEDGER_ODD : 0;
+    return (map->address ? LEDGER_PLACED : 0) | (map->flags & ~plain ? LEDGER_ODD : 0) |
+           (map->flags & MAP_HUGETLB ? LEDGER_WATCHED : 0);
 }
 
 static uint16_t flags_of_map(int flags)
@@ -228,41 +226,58 @@ void plain_mapped(const struct unwind_start *here, const struct policy_map *map,
     mapped((uintptr_t)result, page_end((uintptr_t)result, map->length),
            (struct mapping){.stack = stack,
                             .owner = file ? plain_owner_of_map(map->fd) : 0,
-                            .detail = file ? (uint32_t)map->fd + 1 : oddness(map->flags),
+                            .detail = file ? (uint32_t)map->fd + 1 : oddness(map),
                             .flags = flags_of_map(map->flags),
                             .prot = prot_bits(map->prot),
                             .fixed = fixed});
 }
 
-/* mmap.2 */
-void *plain_mmap(const struct unwind_start *here, bool raw, void *address, size_t length, int prot,
-                 int flags, int fd, int64_t offset)
+static void *perform_mmap(bool raw, const struct policy_map *map)
 {
-    bool watching = shim_watching_memory();
-    bool over = watching && (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) == MAP_FIXED &&
-                ((uintptr_t)address & ~shim.page_mask) == 0 && length != 0;
-    struct flight flight;
-    if (unlikely(over)) {
-        flight = fly((uintptr_t)address, page_end((uintptr_t)address, length), 0, 0);
-    }
-    void *result =
-        PERFORM(raw, void *, mmap, (address, length, prot, flags, fd, offset),
-                raw_syscall6(SYS_mmap, RAW_ARG(address), RAW_ARG(length), prot, flags, fd, offset));
-    if (!watching) {
-        return result;
-    }
-    if (likely(result != MAP_FAILED)) {
-        plain_mapped(
-            here,
-            &(struct policy_map){.length = length, .prot = prot, .flags = flags, .fd = fd},
-            result, over);
-        return result;
-    }
-    if (over) {
-        ask_kernel(&flight);
-    }
+    return PERFORM(raw, void *, mmap,
+                   (map->address, map->length, map->prot, map->flags, map->fd, map->offset),
+                   raw_syscall6(SYS_mmap, RAW_ARG(map->address), RAW_ARG(map->length), map->prot,
+                                map->flags, map->fd, map->offset));
+}
+
+static APART void mmap_refused(const struct unwind_start *here, const struct policy_map *map)
+{
     if (errno == ENOMEM) {
-        note(LEDGER_EVENT_MAP_REFUSED, shim_stack(here), 0, length);
+        note(LEDGER_EVENT_MAP_REFUSED, shim_stack(here), 0, map->length);
+    }
+}
+
+/* With MAP_FIXED, over whatever is there. */
+static APART void *mmap_over(const struct unwind_start *here, bool raw,
+                             const struct policy_map *map)
+{
+    uint64_t start = (uintptr_t)map->address;
+    struct flight flight = fly(start, page_end(start, map->length), 0, 0);
+    void *result = perform_mmap(raw, map);
+    if (likely(result != MAP_FAILED)) {
+        plain_mapped(here, map, result, true);
+        return result;
+    }
+    ask_kernel(&flight);
+    mmap_refused(here, map);
+    return result;
+}
+
+/* mmap.2 */
+void *plain_mmap(const struct unwind_start *here, bool raw, const struct policy_map *map)
+{
+    if (!shim_watching_memory()) {
+        return perform_mmap(raw, map);
+    }
+    if (unlikely((map->flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) == MAP_FIXED) &&
+        ((uintptr_t)map->address & ~shim.page_mask) == 0 && map->length != 0) {
+        return mmap_over(here, raw, map);
+    }
+    void *result = perform_mmap(raw, map);
+    if (likely(result != MAP_FAILED)) {
+        plain_mapped(here, map, result, false);
+    } else {
+        mmap_refused(here, map);
     }
     return result;
 }
@@ -270,11 +285,11 @@ void *plain_mmap(const struct unwind_start *here, bool raw, void *address, size_
 void *shim_mmap(const struct unwind_start *here, bool raw, void *address, size_t length, int prot,
                 int flags, int fd, int64_t offset)
 {
+    struct policy_map map = {address, length, prot, flags, fd, offset};
     if (shim_polices(POLICY_ALL) && length != 0) {
-        struct policy_map map = {address, length, prot, flags, fd, offset};
         return police_mmap(here, raw, &map);
     }
-    return plain_mmap(here, raw, address, length, prot, flags, fd, offset);
+    return plain_mmap(here, raw, &map);
 }
 
 EXPORT void *mmap(void *address, size_t length, int prot, int flags, int fd, off_t offset)
@@ -380,6 +395,32 @@ static void remapped(const struct flight *flight, uint32_t target, void *result,
     moved(flight, flight->start, flight->end, start, end, target, flags);
 }
 
+/* True: what is to be moved is not mapped, as far as the program goes, or what waits where it is to
+ * go does not give way; errno says so. */
+static APART bool waits_there(const struct unwind_start *here, void *old, size_t old_size,
+                              void *new_address, size_t new_size)
+{
+    struct policy_move move = {.start = (uintptr_t)old, .end = page_end((uintptr_t)old, old_size)};
+    int answer;
+    if (new_address) {
+        move.to_start = (uintptr_t)new_address;
+        move.to_end = page_end((uintptr_t)new_address, new_size);
+    }
+    if (police_mremap(here, &move, &answer)) {
+        return false;
+    }
+    errno = answer;
+    return true;
+}
+
+static APART void tell_moved(const struct unwind_start *here, const struct flight *flight,
+                             void *result, size_t new_size)
+{
+    uint64_t to = (uintptr_t)result;
+    struct policy_move move = {flight->start, flight->end, to, page_end(to, new_size)};
+    police_moved(here, &move);
+}
+
 void *shim_mremap(const struct unwind_start *here, bool raw, void *old, size_t old_size,
                   size_t new_size, int flags, void *new_address)
 {
@@ -394,18 +435,9 @@ void *shim_mremap(const struct unwind_start *here, bool raw, void *old, size_t o
                               old_size == 0 || (flags & MREMAP_DONTUNMAP))) {
         return MAP_FAILED;
     }
-    if (shim_polices(POLICY_RESCUE) && watching && rescue_any()) {
-        struct policy_move move = {.start = (uintptr_t)old,
-                                   .end = page_end((uintptr_t)old, old_size)};
-        int answer;
-        if (over) {
-            move.to_start = (uintptr_t)new_address;
-            move.to_end = page_end((uintptr_t)new_address, new_size);
-        }
-        if (!police_mremap(here, &move, &answer)) {
-            errno = answer;
-            return MAP_FAILED;
-        }
+    if (shim_polices(POLICY_RESCUE) && watching && rescue_any() &&
+        waits_there(here, old, old_size, over ? new_address : NULL, new_size)) {
+        return MAP_FAILED;
     }
     if (watching) {
         flight = fly((uintptr_t)old, page_end((uintptr_t)old, old_size), shim_stack(here), 0);
@@ -421,9 +453,11 @@ void *shim_mremap(const struct unwind_start *here, bool raw, void *old, size_t o
     }
     if (result != MAP_FAILED) {
         remapped(&flight, over ? (uint32_t)target.ticket : 0, result, new_size, flags);
+        if (over && shim_polices(POLICY_RESCUE)) {
+            police_spoil(here, target.start, target.end, LEDGER_PLACED);
+        }
         if (shim_polices(POLICY_PLACEMENT) && old_size != 0 && !(flags & MREMAP_DONTUNMAP)) {
-            police_moved(here, &(struct policy_move){flight.start, flight.end, (uintptr_t)result,
-                                                     page_end((uintptr_t)result, new_size)});
+            tell_moved(here, &flight, result, new_size);
         }
         return result;
     }

@@ -1,0 +1,40 @@
+# rescue.sh: munmap at the limit of VMAs. The program of F3 runs twice in one process and no unmap
+# fails; pages are back at once; what must not be rescued is not; what waits is taken over by what
+# is mapped there. Without rescue it is as the kernel has it.
+# shellcheck source=tests/system/harness.sh disable=SC2154
+. "$(dirname "$0")/../system/harness.sh"
+programs=${BOXLEDGER_POLICY_PROGRAMS:-$build/tests/policies}
+
+# number NAME FILE: what stands before NAME in a line of the first round.
+number() { sed -n "s/^round $3:.* \([0-9]*\) $1.*/\1/p" "$2"; }
+
+# rounds WHAT FAILED: what was printed. VMAs: as many as before, and what still holds a page.
+judge_rounds() {
+    local round
+    for round in 1 2; do
+        [[ $(number "unmaps failed" "$work/out" $round) -eq $2 ]] ||
+            fail "$1: not $2 unmaps failed: $(<"$work/out")"
+        [[ $(sed -n "s/^round $round: \([0-9]*\) pages.*/\1/p" "$work/out") -ge 65000 ]] ||
+            fail "$1: pages are not back: $(<"$work/out")"
+        [[ $(number "VMAs$" "$work/out" $round) -le 65531 ]] || fail "$1: $(<"$work/out")"
+        [[ $(number "VMAs at its end" "$work/out" $round) -lt 100 ]] ||
+            fail "$1: VMAs stay: $(<"$work/out")"
+    done
+}
+
+status=0
+bare rescue rounds >"$work/out" || status=$?
+judge $status "rounds without the shim"
+failed=$(number "unmaps failed" "$work/out" 1)
+[[ $failed -ge 7 ]] || fail "without rescue only $failed unmaps fail: this shows nothing"
+shimmed rescue rounds >"$work/out" 2>"$work/err" || fail "rounds without rescue: status $?"
+[[ $(number "unmaps failed" "$work/out" 1) -ge 7 ]] || fail "without rescue: $(<"$work/out")"
+
+options=rescue=1
+for what in rounds kinds again over; do
+    status=0
+    shimmed rescue $what >"$work/out" 2>"$work/err" || status=$?
+    [[ $status -eq 0 ]] || grep '^\.\.\|: ' "$work/err" | head -20 >&2
+    judge $status "$what under rescue"
+    [[ $what != rounds ]] || judge_rounds "under rescue" 0
+done
