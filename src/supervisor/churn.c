@@ -39,6 +39,8 @@
 struct churn {
     const struct options *options;
     struct policy policy;
+    char *const *command;
+    char directory[PATH_MAX]; /* one of ours for of_cow; "": there is none */
     struct vm_churn *vms;
     int null;                /* /dev/null: the sandboxes' stdin and stdout */
     atomic_ulong next, last; /* the number of the next one, and that of the phase's last */
@@ -53,17 +55,22 @@ struct churn {
 };
 
 /* Every virtual file once: it is what a sandbox costs at most. */
-static char *const default_command[] = {"cat",           "/proc/cpuinfo", "/proc/net/dev",
-                                        "/etc/hostname", "/dev/urandom",  NULL};
+static char *const of_virtual_files[] = {"cat",           "/proc/cpuinfo", "/proc/net/dev",
+                                         "/etc/hostname", "/dev/urandom",  NULL};
+/* What has to do with the defects of the other places that inject descriptors. */
+static char *const of_root[] = {"cat", "/etc/passwd", NULL};
+static char *const of_root_directories[] = {"ls", "/", NULL};
+static char *const of_cow[] = {"cp", "/etc/passwd", "copy", NULL};
+
 static char *const environment[] = {"PATH=/usr/local/bin:/usr/bin:/bin", NULL};
 
 static int run_process(struct churn *churn, struct error *error)
 {
-    char *const *command = churn->options->operands;
     const struct process_request request = {
         .label = "churn",
-        .command = command[0] ? command : default_command,
+        .command = churn->command,
         .environment = environment,
+        .directory = churn->directory[0] ? churn->directory : NULL,
         .stdio = {churn->null, churn->null, -1},
         .timeout_ms = churn->options->timeout_ms,
     };
@@ -197,6 +204,36 @@ static int run_phases(struct churn *churn, struct error *error)
     return 0;
 }
 
+/* A command, and a profile, that meet each place that --defect names. */
+static int choose_default(struct churn *churn, struct profile *profile, struct error *error)
+{
+    const uint32_t roots = DEFECT_ADDFD_LEAK_ROOT | DEFECT_ADDFD_LEAK_ROOT_DIRECTORY;
+    bool is_plain = !profile->root[0] && !profile->cow[0] && !profile->shadow[0];
+    uint32_t asked = profile->defects & (roots | DEFECT_ADDFD_LEAK_COW);
+
+    churn->command = of_virtual_files;
+    profile->cpus = profile->cpus > 0 ? profile->cpus : DEFAULT_CPUS;
+    profile->hostname = profile->hostname ? profile->hostname : DEFAULT_HOSTNAME;
+    profile->has_seed = true;
+    /* With all of them, those of the virtual files are enough. */
+    if (!is_plain || (asked & DEFECT_ADDFD_LEAK_COW && asked & roots))
+        return 0;
+    if (asked & roots) {
+        churn->command = asked & DEFECT_ADDFD_LEAK_ROOT ? of_root : of_root_directories;
+        (void)snprintf(profile->root, sizeof profile->root, "/");
+    } else if (asked) {
+        churn->command = of_cow;
+        (void)snprintf(churn->directory, sizeof churn->directory, "/tmp/boxsup-churn-XXXXXX");
+        if (!mkdtemp(churn->directory)) {
+            churn->directory[0] = 0;
+            return error_set(error, errno, "cannot make a directory");
+        }
+        if (!realpath(churn->directory, profile->cow))
+            return error_set(error, errno, "cannot find %s", churn->directory);
+    }
+    return 0;
+}
+
 static int open_shared(struct churn *churn, struct error *error)
 {
     const struct options *options = churn->options;
@@ -223,21 +260,26 @@ static int close_shared(struct churn *churn, struct error *error)
     policy_clear(&churn->policy);
     owned_memory_free(&churn->threads);
     owned_fd_close(&churn->null);
+    if (churn->directory[0])
+        (void)rmdir(churn->directory);
     return failed;
 }
 
-static int run_all(const struct options *options)
+static int run_all(struct options *options)
 {
     struct churn churn = {
         .options = options,
+        .command = options->operands,
         .policy = {.ruleset = -1, .root = -1, .userfaultfd = -1},
         .null = -1,
         .lock = PTHREAD_MUTEX_INITIALIZER,
         .changed = PTHREAD_COND_INITIALIZER,
     };
     struct error error = {0}, at_close = {0};
-    int failed = open_shared(&churn, &error);
+    int failed = options->operands[0] ? 0 : choose_default(&churn, &options->profile, &error);
 
+    if (failed == 0)
+        failed = open_shared(&churn, &error);
     if (failed == 0)
         failed = run_phases(&churn, &error);
     if (close_shared(&churn, &at_close) != 0 && failed == 0) {
@@ -266,13 +308,6 @@ int churn_command(int argc, char **argv)
     if (options.kind != OPTIONS_VMS && access_version(&options.profile) == 0) {
         say("this kernel has no Landlock, or it is switched off: nothing is run without");
         return STATUS_UNSUPPORTED;
-    }
-    if (!options.operands[0]) {
-        struct profile *profile = &options.profile;
-
-        profile->cpus = profile->cpus > 0 ? profile->cpus : DEFAULT_CPUS;
-        profile->hostname = profile->hostname ? profile->hostname : DEFAULT_HOSTNAME;
-        profile->has_seed = true;
     }
     return run_all(&options);
 }

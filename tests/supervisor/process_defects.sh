@@ -6,15 +6,29 @@
 descriptors=64
 churn() { (ulimit -n $descriptors && boxsup churn --count=200 "$@") >"$work/out" 2>"$work/err"; }
 
+# The same work without the defect needs no more than it has.
+mkdir -m 777 "$work/directory"
 churn || fail "without a defect: $(<"$work/err")"
-for variant in addfd-leak addfd-leak-proc addfd-leak-hostname addfd-leak-random; do
+churn --root=/ -- cat /etc/passwd || fail "without a defect, --root: $(<"$work/err")"
+churn --root=/ -- ls / || fail "without a defect, --root and directories: $(<"$work/err")"
+churn --cow="$work/directory" -- cp /etc/passwd "$work/directory/copy" ||
+    fail "without a defect, --cow: $(<"$work/err")"
+for variant in addfd-leak addfd-leak-proc addfd-leak-hostname addfd-leak-random addfd-leak-root \
+    addfd-leak-root-directory addfd-leak-cow; do
     status=0
-    churn --defect=$variant || status=$?
+    churn --kind=process --defect=$variant || status=$?
     [[ $status -eq $failed ]] || fail "$variant: status $status, not $failed"
     grep -q "Too many open files" "$work/err" || fail "$variant: not for want of descriptors"
     [[ $(tail -n 1 "$work/out") =~ \ ([0-9]+)\ descriptors ]]
     ((BASH_REMATCH[1] > descriptors / 2)) || fail "$variant: only ${BASH_REMATCH[1]} descriptors"
 done
+# Each is of one place only: what the others' sandboxes do leaks nothing of it.
+for variant in proc hostname random; do
+    churn --defect=addfd-leak-$variant --root=/ -- cat /etc/passwd || fail "$variant leaks under --root"
+done
+churn --defect=addfd-leak-root-directory --root=/ -- cat /etc/passwd || fail "a directory's leaks a file"
+churn --defect=addfd-leak-root --cow="$work/directory" -- \
+    cp /etc/passwd "$work/directory/copy" || fail "the root's leaks in --cow"
 
 # A descriptor of the supervisor's in the sandbox.
 list='import os; print(len(os.listdir("/proc/self/fd")) - 1)'

@@ -24,3 +24,4 @@ finds() {
 finds addfd-leak-proc answer_contents
 finds addfd-leak-hostname virtual_answer_hostname
 finds addfd-leak-random virtual_answer_random
+finds addfd-leak-cow cow_answer_open
