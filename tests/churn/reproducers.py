@@ -101,7 +101,7 @@ REPRODUCERS = [
     Reproducer("merge-trap", "F3", VMS, r"munmap of 4096 bytes: Cannot allocate memory",
                "ENOMEM of munmap (65,530 VMAs)",
                [Finding("refused", "mapping", "owned_map_unmap")],
-               ["rescue=1"], needs_kvm=True),
+               ["placement=1"], needs_kvm=True),
     keeps_descriptors("addfd-leak-proc", [("virtual_answer_proc", 1), ("proc_answer_open", 1)]),
     keeps_descriptors("addfd-leak-hostname", [("virtual_answer_hostname", 1)]),
     keeps_descriptors("addfd-leak-random", [("virtual_answer_random", 1)]),
