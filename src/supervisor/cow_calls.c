@@ -9,7 +9,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "supervisor/cow.h"
@@ -17,6 +16,7 @@
 #include "supervisor/cow_redo.h"
 #include "supervisor/cow_walk.h"
 #include "supervisor/defects.h"
+#include "supervisor/looks.h"
 #include "supervisor/lookup.h"
 #include "supervisor/notify.h"
 #include "supervisor/owned.h"
@@ -111,12 +111,6 @@ static int make_real(struct cow *cow, struct cow_place *place, bool empty)
     return failed;
 }
 
-static int64_t write_result(const struct call *call, unsigned argument, const void *bytes,
-                            size_t count)
-{
-    return -notify_write(call->notification, call->args[argument], bytes, count);
-}
-
 /* --- looking ---------------------------------------------------------------------------------- */
 
 static int open_meant(const struct call *call)
@@ -125,73 +119,43 @@ static int open_meant(const struct call *call)
 }
 
 /* A directory has the number of its own, which stays the same when it is filled. */
+static const struct stat *number_of(const struct call *call)
+{
+    return S_ISDIR(call->place.status.st_mode) ? &call->place.status : NULL;
+}
+
 static int64_t on_stat(struct call *call)
 {
     owned_fd int meant = open_meant(call);
-    struct stat status;
 
-    if (meant < 0 || fstat(meant, &status) != 0)
-        return -errno;
-    if (S_ISDIR(status.st_mode)) {
-        status.st_dev = call->place.status.st_dev;
-        status.st_ino = call->place.status.st_ino;
-    }
-    return write_result(call, (unsigned)call->row->path + 1, &status, sizeof status);
+    return meant < 0 ? -errno
+                     : looks_stat(call->notification, (unsigned)call->row->path + 1, meant,
+                                  number_of(call));
 }
 
 static int64_t on_statx(struct call *call)
 {
     owned_fd int meant = open_meant(call);
-    struct statx status;
 
-    if (meant < 0 || statx(meant, "", (call->flags & AT_STATX_SYNC_TYPE) | AT_EMPTY_PATH,
-                           (unsigned)call->args[3], &status) != 0)
-        return -errno;
-    if (S_ISDIR(status.stx_mode)) {
-        status.stx_dev_major = major(call->place.status.st_dev);
-        status.stx_dev_minor = minor(call->place.status.st_dev);
-        status.stx_ino = call->place.status.st_ino;
-    }
-    return write_result(call, 4, &status, sizeof status);
+    return meant < 0 ? -errno : looks_statx(call->notification, meant, number_of(call));
 }
 
 static int64_t on_access(struct call *call)
 {
     int mode = (int)call->args[call->row->path + 1];
     owned_fd int meant = open_meant(call);
-    long failed;
+    int64_t result;
 
     if (meant < 0)
         return -errno;
-    failed = syscall(SYS_faccessat2, meant, "", mode, (call->flags & AT_EACCESS) | AT_EMPTY_PATH);
+    result = looks_access(meant, mode, call->flags);
     /* What is below is not what would be written to. */
-    if (failed != 0 && errno == EROFS)
-        failed = syscall(SYS_faccessat2, meant, "", mode & ~W_OK,
-                         (call->flags & AT_EACCESS) | AT_EMPTY_PATH);
-    return failed == 0 ? 0 : -errno;
-}
-
-static int64_t give_text(const struct call *call, const char *text, size_t length)
-{
-    size_t room = (size_t)call->args[call->row->path + 2];
-    int failed;
-
-    if ((int)room <= 0)
-        return -EINVAL;
-    length = length < room ? length : room;
-    failed = notify_write(call->notification, call->args[call->row->path + 1], text, length);
-    return failed == 0 ? (int64_t)length : -failed;
+    return result == -EROFS ? looks_access(meant, mode & ~W_OK, call->flags) : result;
 }
 
 static int64_t on_readlink(struct call *call)
 {
-    char text[PATH_MAX];
-    ssize_t length;
-
-    if (!S_ISLNK(call->place.status.st_mode))
-        return -EINVAL;
-    length = readlinkat(call->place.target, "", text, sizeof text);
-    return length < 0 ? -errno : give_text(call, text, (size_t)length);
+    return looks_link(call->notification, (unsigned)call->row->path + 1, call->place.target);
 }
 
 /* A path in `tree` is one in DIR. False: it is none. */
@@ -220,25 +184,22 @@ static int64_t on_readlink_outside(struct call *call)
     if (length < 0)
         return NATIVE;
     text[length] = 0;
-    return name_outside(call->cow, text, sizeof text) ? give_text(call, text, strlen(text))
-                                                      : NATIVE;
+    return name_outside(call->cow, text, sizeof text)
+               ? looks_text(call->notification, (unsigned)call->row->path + 1, text, strlen(text))
+               : NATIVE;
 }
 
 static int64_t on_getcwd(struct call *call)
 {
     owned_fd int directory = lookup_start(call->notification, AT_FDCWD);
     char path[PATH_MAX];
-    int failed;
 
     if (directory < 0 || !lookup_name(directory, path, sizeof path) ||
         !name_outside(call->cow, path, sizeof path))
         return NATIVE;
     if (faccessat(directory, ".", F_OK, 0) != 0 && errno == ENOENT)
         return -ENOENT;
-    if (call->args[1] < strlen(path) + 1)
-        return -ERANGE;
-    failed = notify_write(call->notification, call->args[0], path, strlen(path) + 1);
-    return failed == 0 ? (int64_t)strlen(path) + 1 : -failed;
+    return looks_directory(call->notification, path);
 }
 
 static int64_t on_attributes(struct call *call)
