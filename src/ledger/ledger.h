@@ -431,8 +431,11 @@ int ledger_map_examine(struct ledger *ledger, struct ledger_actor *actor, uint64
                        uint64_t end, struct ledger_range *range);
 
 /* What was queued is applied when this returns, unless another update is under way that does not
- * end soon. */
-void ledger_map_catch_up(struct ledger *ledger, struct ledger_actor *actor);
+ * end soon: false. */
+bool ledger_map_catch_up(struct ledger *ledger, struct ledger_actor *actor);
+
+/* Whether nothing is queued and no update is under way. */
+bool ledger_map_is_settled(const struct ledger *ledger);
 
 /* What is recorded at `address`, or else first above it, as it is now. False: nothing, or another
  * update is under way. */

@@ -1200,19 +1200,27 @@ static bool lock_soon(struct ledger *ledger, struct ledger_actor *actor)
     return false;
 }
 
-void ledger_map_catch_up(struct ledger *ledger, struct ledger_actor *actor)
+bool ledger_map_catch_up(struct ledger *ledger, struct ledger_actor *actor)
 {
     volatile uint64_t canary = LEDGER_CANARY(&canary);
     if (actor->locked) {
-        return;
+        return false;
     }
     ledger_set_mark(&actor->locked, &canary);
-    if (lock_soon(ledger, actor)) {
+    bool ours = lock_soon(ledger, actor);
+    if (ours) {
         drain(ledger, actor);
         unlock(ledger);
     }
     ledger_set_mark(&actor->locked, NULL);
     drain_rest(ledger, actor, &canary);
+    return ours;
+}
+
+bool ledger_map_is_settled(const struct ledger *ledger)
+{
+    return HEAD_INDEX(__atomic_load_n(&ledger->queued, __ATOMIC_SEQ_CST)) == 0 &&
+           __atomic_load_n(&ledger->lock, __ATOMIC_SEQ_CST) == NULL;
 }
 
 int ledger_map_assign(struct ledger *ledger, struct ledger_actor *actor,

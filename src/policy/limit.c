@@ -130,18 +130,76 @@ static bool room_for_vmas(const struct policy_event *event, unsigned count)
     return used + count <= room;
 }
 
-/* Whether the sandbox may have so much more of each. */
+/* What a sandbox was let have while updates of the ledger were under way: its counts may not have
+ * these yet. Two sandboxes may share a place; then the ledger is asked to catch up sooner. */
+#define LATELY 256u
+/* process-global: a table of sandboxes */
+static struct {
+    uint64_t bytes;
+    uint32_t mappings;
+} lately[LATELY];
+
+struct holding {
+    uint64_t mappings, bytes;
+};
+
+static struct holding holding_of(const struct policy_event *event, uint32_t sandbox)
+{
+    const struct ledger_owner *record = ledger_owner(event->ledger, sandbox);
+    if (!record) {
+        return (struct holding){0};
+    }
+    return (struct holding){__atomic_load_n(&record->mappings, __ATOMIC_RELAXED),
+                            __atomic_load_n(&record->bytes, __ATOMIC_RELAXED)};
+}
+
+static bool fits(struct holding held, unsigned mappings, uint64_t bytes)
+{
+    return (terms.vmas == 0 || mappings == 0 || held.mappings + mappings <= terms.vmas) &&
+           (terms.bytes == 0 || bytes == 0 ||
+            (bytes <= terms.bytes && held.bytes <= terms.bytes - bytes));
+}
+
+static void forget_lately(uint32_t sandbox)
+{
+    __atomic_store_n(&lately[sandbox % LATELY].mappings, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&lately[sandbox % LATELY].bytes, 0, __ATOMIC_RELAXED);
+}
+
+/* Whether the sandbox may have so much more of each, as far as the ledger can tell: where it lags
+ * behind and that would make the difference, it is made to catch up. */
+static bool may_have(const struct policy_event *event, uint32_t sandbox, unsigned mappings,
+                     uint64_t bytes)
+{
+    if (ledger_map_is_settled(event->ledger)) {
+        forget_lately(sandbox);
+        return fits(holding_of(event, sandbox), mappings, bytes);
+    }
+    struct holding held = holding_of(event, sandbox);
+    held.mappings += __atomic_load_n(&lately[sandbox % LATELY].mappings, __ATOMIC_RELAXED);
+    held.bytes += __atomic_load_n(&lately[sandbox % LATELY].bytes, __ATOMIC_RELAXED);
+    if (fits(held, mappings, bytes)) {
+        return true;
+    }
+    if (ledger_map_catch_up(event->ledger, event->actor)) {
+        forget_lately(sandbox);
+        return fits(holding_of(event, sandbox), mappings, bytes);
+    }
+    return false;
+}
+
 static int admit(const struct policy_event *event, uint32_t sandbox, unsigned mappings,
                  uint64_t bytes, bool new_vmas)
 {
-    const struct ledger_owner *record = ledger_owner(event->ledger, sandbox);
-    uint64_t held = record ? __atomic_load_n(&record->mappings, __ATOMIC_RELAXED) : 0;
-    uint64_t has = record ? __atomic_load_n(&record->bytes, __ATOMIC_RELAXED) : 0;
-    bool good =
-        (terms.vmas == 0 || mappings == 0 || held + mappings <= terms.vmas) &&
-        (terms.bytes == 0 || bytes == 0 || (bytes <= terms.bytes && has <= terms.bytes - bytes)) &&
-        (!new_vmas || mappings == 0 || room_for_vmas(event, mappings));
-    return good ? 0 : refuse(event, LEDGER_EVENT_LIMITED_MAPPING, ENOMEM, held, bytes, sandbox);
+    bool good = may_have(event, sandbox, mappings, bytes) &&
+                (!new_vmas || mappings == 0 || room_for_vmas(event, mappings));
+    if (good) {
+        __atomic_add_fetch(&lately[sandbox % LATELY].mappings, mappings, __ATOMIC_RELAXED);
+        __atomic_add_fetch(&lately[sandbox % LATELY].bytes, bytes, __ATOMIC_RELAXED);
+        return 0;
+    }
+    return refuse(event, LEDGER_EVENT_LIMITED_MAPPING, ENOMEM, holding_of(event, sandbox).mappings,
+                  bytes, sandbox);
 }
 
 int limit_map(const struct policy_event *event, unsigned mappings, uint64_t bytes)
@@ -266,9 +324,9 @@ static bool is_free(const struct policy_event *event, uint32_t fd)
 /* Whether `count` of the numbers below `end` are free. */
 static bool any_free(const struct policy_event *event, uint64_t end, unsigned count)
 {
-    uint32_t lately = __atomic_load_n(&process.free_fd, __ATOMIC_RELAXED);
+    uint32_t last = __atomic_load_n(&process.free_fd, __ATOMIC_RELAXED);
     unsigned found = 0;
-    if (count == 1 && lately < end && is_free(event, lately)) {
+    if (count == 1 && last < end && is_free(event, last)) {
         return true;
     }
     for (uint64_t fd = end < INT32_MAX ? end : INT32_MAX; fd-- > 0 && found < count;) {
