@@ -132,14 +132,16 @@ OPENS_CHECKED(__openat64_2, dir, (int dir, const char *path, int flags), (dir, p
 /* pidfd_open.2, pidfd_getfd.2: a child's pidfd is the child's, and so is what comes through it. */
 uint32_t shim_pid_owner(int pid)
 {
-    return shim_had_owners() ? child_owner_lately(&shim.sandbox, &shim.ledger, pid) : 0;
+    return shim_had_owners() && !FAULT(pidfds_nobodys)
+               ? child_owner_lately(&shim.sandbox, &shim.ledger, pid)
+               : 0;
 }
 
 uint32_t shim_pidfd_owner(int pidfd)
 {
     const struct ledger_fd *record =
         shim_had_owners() && shim_watching() ? ledger_fd_record(&shim.ledger, pidfd) : NULL;
-    return record ? child_of(record) : 0;
+    return record && !FAULT(fetched_nobodys) ? child_of(record) : 0;
 }
 
 EXPORT int pidfd_open(pid_t pid, unsigned flags)

@@ -176,7 +176,7 @@ static int fd_at(long argument, unsigned offset)
 /* A new descriptor's owner: that of the VM that `fd` is or is of. */
 static uint32_t owner_of_new(const struct unwind_start *here, int fd, enum ledger_fd_kind kind)
 {
-    if (kind != LEDGER_FD_KVM_VCPU && kind != LEDGER_FD_KVM_DEVICE) {
+    if ((kind != LEDGER_FD_KVM_VCPU && kind != LEDGER_FD_KVM_DEVICE) || FAULT(parts_nobodys)) {
         return 0;
     }
     struct sandbox_event event = shim_sandbox_event(here);

@@ -138,7 +138,7 @@ static void become(const struct sandbox_event *event, const char *name, uint32_t
     }
     stack = stack ? stack : sandbox_stack(event);
     end_sandbox(event, stack);
-    if (!rules_match(&shim.rules, RULES_OWNER_THREAD, name, length)) {
+    if (!rules_match(&shim.rules, RULES_OWNER_THREAD, name, length) || FAULT(threads_unseen)) {
         return;
     }
     struct ledger_owner_event begin = {.kind = LEDGER_OWNER_THREAD,

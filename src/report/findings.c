@@ -11,6 +11,7 @@
 #include <string.h>
 #include <uthash.h>
 
+#include "ledger/fault.h"
 #include "report/allocators.h"
 #include "report/codes.h"
 #include "report/growing.h"
@@ -340,6 +341,8 @@ static void group_event(struct groups *groups, const struct ledger_event *event)
         warn(groups, event);
     if (event->kind >= sizeof kinds / sizeof *kinds)
         return;
+    if (FAULT(double_close_unsaid) && event->kind == LEDGER_EVENT_DOUBLE_CLOSE)
+        return;
     what = kinds[event->kind].what ? kinds[event->kind].what : what_of_event(groups, event);
     /* Whose it was; of what can be inherited, who may have got it. */
     owner = owners_outermost(&groups->owners, event->kind == LEDGER_EVENT_INHERITABLE
@@ -482,7 +485,7 @@ static void group_censuses(struct groups *groups)
         growth_series(&marks, &record, header->epoch, (uint32_t)now);
         if (growing_limit_met(groups->reader, REPORT_FD))
             growth_series_cut(&marks);
-        if (!growth_judge(&marks, &growth) || (double)now < growth.climb)
+        if (FAULT(census_unsaid) || !growth_judge(&marks, &growth) || (double)now < growth.climb)
             continue;
         group = find_group(groups, &key);
         group->finding.what =

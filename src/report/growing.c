@@ -6,6 +6,8 @@
  */
 #include "report/growing.h"
 
+#include "ledger/fault.h"
+
 #define FEWEST 7u /* no code with less can grow: growth.c's smallest climb */
 
 /* What still climbed when a limit was met had acquired something in the last eighth of the time. */
@@ -122,7 +124,7 @@ void growing_begin(struct growing *growing, const struct reader *reader, struct 
 
         if (stopped_at_limit(&tallies[i], reader, resource))
             growth_series_cut(&tallies[i].series);
-        if (!growth_judge(&tallies[i].series, &code->growth) ||
+        if (FAULT(growing_unsaid) || !growth_judge(&tallies[i].series, &code->growth) ||
             2.0 * tallies[i].held[resource] < code->growth.climb)
             continue;
         code->resource = resource;

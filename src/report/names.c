@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "ledger/fault.h"
 #include "ledger/kinds.h"
 
 const char *names_of_kernel(struct arena *arena, const char *name)
@@ -51,7 +52,7 @@ const char *names_of_fd(struct arena *arena, const struct verify_held *held)
 {
     unsigned kind = held->fd->kind < LEDGER_FD_KINDS ? held->fd->kind : LEDGER_FD_UNKNOWN;
 
-    if (held->name &&
+    if (held->name && !FAULT(names_unsaid) &&
         (kind == LEDGER_FD_UNKNOWN || kind == LEDGER_FD_RECEIVED || kind == LEDGER_FD_IOCTL ||
          kind == LEDGER_FD_DUP || (held->fd->flags & LEDGER_ADOPTED)))
         return names_of_kernel(arena, held->name);

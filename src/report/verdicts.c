@@ -10,6 +10,8 @@
 
 #include <uthash.h>
 
+#include "ledger/fault.h"
+
 #define LATER_ENDS 8u /* DESIGN 6: so many later ends of its kind settle an end, too */
 
 enum reason {
@@ -85,15 +87,16 @@ static void judge_fd(const struct judge *judge, struct verdicts_case *the)
     if (the->loose || !owner->ended || ended_since_asked(judge, owner))
         return;
     if (is_anchor(fd))
-        the->reason = by_time(judge, owner->ended_ns) || by_later_ends(owner)
-                          ? REASON_ANCHOR_SETTLED
-                          : REASON_ANCHOR;
+        the->reason =
+            !FAULT(anchors_unsaid) && (by_time(judge, owner->ended_ns) || by_later_ends(owner))
+                ? REASON_ANCHOR_SETTLED
+                : REASON_ANCHOR;
     else if (!has_settled(judge, owner))
         return;
     else if (fd_needs_a_witness(fd))
-        the->reason = REASON_NEEDS_A_WITNESS;
+        the->reason = FAULT(injected_unsaid) ? REASON_NONE : REASON_NEEDS_A_WITNESS;
     else
-        the->leaked = true;
+        the->leaked = !FAULT(leaked_fds_unsaid);
 }
 
 /* --- mappings --------------------------------------------------------------------------------- */
@@ -123,7 +126,7 @@ static bool is_unbound_for_good(const struct judge *judge, const struct ledger_m
 
     if (mapping->bound_owner == 0 || mapping->bound_owner >= judge->owners->count ||
         mapping->unbound_stack == 0 || (mapping->flags & LEDGER_BINDINGS) ||
-        mapping->state != LEDGER_LIVE)
+        mapping->state != LEDGER_LIVE || FAULT(unbound_unsaid))
         return false;
     bound = &judge->owners->items[mapping->bound_owner];
     if (!bound->record || bound->ended)
@@ -150,7 +153,7 @@ static void judge_mapping(const struct judge *judge, struct verdicts_case *the)
     else if (owner->record->kind == LEDGER_OWNER_SECCOMP && mapping->bound_owner == 0)
         the->reason = REASON_NEEDS_A_WITNESS;
     else
-        the->leaked = true;
+        the->leaked = !FAULT(leaked_maps_unsaid);
 }
 
 /* --- what needs others ------------------------------------------------------------------------ */

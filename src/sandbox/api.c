@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stddef.h>
 
+#include "ledger/fault.h"
 #include "sandbox.h"
 
 static uint64_t id_of(const struct ledger_owner *record, uint32_t owner)
@@ -95,6 +96,9 @@ int api_end(const struct sandbox_event *event, uint64_t id)
 /* 0 gives back to the supervisor. */
 static int check_target(const struct sandbox_event *event, uint64_t id)
 {
+    if (FAULT(assigned_unsaid)) {
+        return EINVAL;
+    }
     return id == 0 ? 0 : check(event, id);
 }
 

@@ -8,6 +8,7 @@
 
 #include <linux/kvm.h>
 
+#include "ledger/fault.h"
 #include "sandbox.h"
 
 /* What both forms of the ioctl begin with: struct kvm_userspace_memory_region. */
@@ -25,7 +26,9 @@ static void on_memory_region(const struct sandbox_event *event, uint32_t vm,
         .stack = sandbox_stack(event),
         .tid = event->actor->tid,
     };
-    ledger_map_submit(event->ledger, event->actor, &change);
+    if (change.op == LEDGER_MAP_BIND ? !FAULT(slots_unseen) : !FAULT(unbind_unseen)) {
+        ledger_map_submit(event->ledger, event->actor, &change);
+    }
 }
 
 /* An eventfd that the VM signals or waits for becomes its own, unless it is another's: then it is
@@ -34,7 +37,7 @@ static void on_eventfd(const struct sandbox_event *event, uint32_t vm, int fd)
 {
     const struct ledger_fd *record = ledger_fd_record(event->ledger, fd);
     uint32_t owner = record ? __atomic_load_n(&record->owner, __ATOMIC_RELAXED) : 0;
-    if (!record || owner == vm || (record->flags & LEDGER_INHERITED)) {
+    if (!record || owner == vm || (record->flags & LEDGER_INHERITED) || FAULT(eventfds_nobodys)) {
         return;
     }
     bool weak = owner == 0 || (record->flags & (LEDGER_SCOPED | LEDGER_TIED));
@@ -56,7 +59,7 @@ uint32_t kvm_vm_begins(const struct sandbox_event *event)
                                        .parent = scope.is_explicit ? scope.owner : 0,
                                        .stack = sandbox_stack(event),
                                        .now_ns = event->now_ns};
-    return ledger_owner_begin(event->ledger, event->actor, &begin);
+    return FAULT(kvm_unseen) ? 0 : ledger_owner_begin(event->ledger, event->actor, &begin);
 }
 
 static bool is_kvm(const struct ledger *ledger, uint32_t owner)

@@ -7,6 +7,7 @@
  * that meet in one place of the table end the older one's scope early, which costs an attribution
  * and accuses nobody.
  */
+#include "ledger/fault.h"
 #include "sandbox.h"
 
 static uint64_t key_of(uint32_t owner, uint64_t id)
@@ -33,7 +34,7 @@ static uint32_t entered_owner(const struct sandbox_thread *thread)
 struct sandbox_scope sandbox_scope_now(const struct sandbox *sandbox,
                                        const struct sandbox_thread *thread)
 {
-    if (thread->depth) {
+    if (thread->depth && !FAULT(scopes_unsaid)) {
         uint32_t owner = entered_owner(thread);
         return (struct sandbox_scope){owner, owner != 0};
     }

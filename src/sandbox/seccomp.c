@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <sys/syscall.h>
 
+#include "ledger/fault.h"
 #include "raw.h"
 #include "sandbox.h"
 
@@ -76,6 +77,9 @@ static int parent_of(int pid)
 /* The child of ours that `pid` is, or descends from; 0: none that is known. */
 static uint32_t known_child(const struct sandbox_event *event, int pid)
 {
+    if (FAULT(listener_alone)) {
+        return 0;
+    }
     uint32_t owner = child_owner_lately(event->sandbox, event->ledger, pid);
     if (owner || !event->may_call ||
         __atomic_load_n(&event->sandbox->children, __ATOMIC_RELAXED) == 0) {
@@ -141,7 +145,7 @@ static uint32_t listener_owner(const struct sandbox_event *event, int listener, 
 {
     uint32_t owner = recorded_owner(event, listener);
     const struct ledger_fd *record = ledger_fd_record(event->ledger, listener);
-    if (owner || !record) {
+    if (owner || !record || FAULT(listener_unseen)) {
         return owner;
     }
     /* It may be the child's already: it came through its pidfd. */
@@ -245,7 +249,9 @@ static void on_received(const struct sandbox_event *event, int listener,
                          LEDGER_FD_SECCOMP);
         ledger_owner_unanchor(event->ledger, event->actor, owner, 0);
     }
-    sandbox_answer_begins(event->sandbox, event->thread, owner, notification->id);
+    if (!FAULT(answers_unscoped)) {
+        sandbox_answer_begins(event->sandbox, event->thread, owner, notification->id);
+    }
 }
 
 /* ENOENT: whose call it was died, or was interrupted; there is nothing to answer any more. The
@@ -291,7 +297,7 @@ void seccomp_on_ioctl(const struct sandbox_event *event, int fd, uint32_t reques
     case SECCOMP_ADDFD: {
         const struct seccomp_notif_addfd *added = argument;
         uint32_t owner = listener_owner(event, fd, 0);
-        if (owner) {
+        if (owner && !FAULT(injected_unseen)) {
             on_injected(event, owner, (int)added->srcfd);
         }
         if (added->flags & SECCOMP_ADDFD_FLAG_SEND) {

@@ -23,9 +23,9 @@ from reproducers import NO_POLICY, REAL, REPRODUCERS  # noqa: E402
 
 BUILD = os.environ["BOXLEDGER_BUILD"]
 BOXSUP = os.path.join(BUILD, "boxsup")
-BOXLEDGER = os.path.join(BUILD, "boxledger")
 RESULTS = os.path.join(BUILD, "tests", "churn", "results")
 FAULT = os.environ.get("BOXLEDGER_FAULT", "")
+BOXLEDGER = os.path.join(BUILD, "boxledger-faulty" if FAULT else "boxledger")
 INNERMOST = 8  # frames in which a finding's function is looked for
 TIMEOUT = 240
 

@@ -23,7 +23,7 @@ import time
 
 build = os.environ["BOXLEDGER_BUILD"]
 source = os.environ["BOXLEDGER_SOURCE"]
-boxledger = os.path.join(build, "boxledger")
+boxledger = os.environ.get("BOXLEDGER_COMMAND", os.path.join(build, "boxledger"))
 shim = os.environ.get("BOXLEDGER_SHIM", os.path.join(build, "libboxledger.so"))
 supervise = os.path.join(os.environ.get("BOXLEDGER_OWNERS_PROGRAMS",
                                         os.path.join(build, "tests/owners")), "supervise")

@@ -3,11 +3,12 @@
  * from a function of its own: a program whose verdict is known beforehand.
  *
  *   gate_sandboxes [clean=N] [keeps_fd=N] [keeps_more=N] [keeps_map=N] [keeps_other=N] [each=N]
- *                  [grows=N] [twice=N] [rarely=FILE] [says=WORD] [sleeps=MS] [END]
+ *                  [grows=N] [unseen=N] [twice=N] [rarely=FILE] [says=WORD] [sleeps=MS] [END]
  *
- * grows=N takes what no sandbox has, each=N (1) of it, between sandboxes. rarely=FILE leaves a
- * descriptor behind only if FILE is there, and removes or makes it: in every second run. END is
- * exit=N, signal=N or execs=PROGRAM. The test that rebuilds it defines REBUILT.
+ * grows=N takes what no sandbox has, each=N (1) of it, between sandboxes; unseen=N does so by
+ * inline system calls, and is in no hurry. rarely=FILE leaves a descriptor behind only if FILE is
+ * there, and removes or makes it: in every second run. END is exit=N, signal=N or execs=PROGRAM.
+ * The test that rebuilds it defines REBUILT.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -16,6 +17,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -70,6 +72,36 @@ static KEEP void keep_rarely(void)
 static KEEP void let_grow(void)
 {
     must(memfd_create("grown", MFD_CLOEXEC) >= 0, "memfd_create");
+}
+
+/* A call that no wrapper sees. */
+static KEEP void take_unseen(void)
+{
+    static const char name[] = "unseen";
+    long result;
+
+#if defined(__x86_64__)
+    __asm__ volatile("syscall"
+                     : "=a"(result)
+                     : "a"(SYS_memfd_create), "D"(name), "S"(MFD_CLOEXEC)
+                     : "rcx", "r11", "memory");
+#else
+    register long x8 __asm__("x8") = SYS_memfd_create;
+    register long x0 __asm__("x0") = (long)name;
+    register long x1 __asm__("x1") = MFD_CLOEXEC;
+
+    __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1) : "memory");
+    result = x0;
+#endif
+    must(result >= 0, "inline memfd_create");
+}
+
+static void sleep_ms(int ms)
+{
+    struct timespec while_ = {ms / 1000, ms % 1000 * 1000000L};
+
+    while (nanosleep(&while_, &while_) != 0)
+        continue;
 }
 
 static KEEP void close_again(int fd)
@@ -138,6 +170,12 @@ int main(int argc, char **argv)
                     let_grow();
                 run_sandbox(NULL);
             }
+        } else if (IS("unseen")) {
+            for (int j = 0; j < number; j++) {
+                take_unseen();
+                run_sandbox(NULL);
+                sleep_ms(10);
+            }
         } else if (IS("twice")) {
             for (int j = 0; j < number; j++) {
                 int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -148,11 +186,8 @@ int main(int argc, char **argv)
         } else if (IS("rarely")) {
             run_rarely(value);
         } else if (IS("sleeps")) {
-            struct timespec while_ = {number / 1000, number % 1000 * 1000000L};
-
             (void)fflush(stdout);
-            while (nanosleep(&while_, &while_) != 0)
-                continue;
+            sleep_ms(number);
         } else if (IS("says")) {
             (void)puts(value);
         } else if (IS("exit")) {

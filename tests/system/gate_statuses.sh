@@ -19,6 +19,12 @@ says 'New: 3 mappings (private anonymous memory) left behind by 3 api sandboxes,
 # The keys of the environment are the same, and others' are passed over.
 BOXLEDGER_OPTIONS=error_exitcode=9:max_leaked=5 gate 0 -- "$sandboxes" keeps_fd=2
 
+# What never fails is told.
+gate 0 --report="$work/told.xml" -- "$programs/foreign_close" - foreign
+says "Told: another sandbox's descriptor closed, 3 times"
+says 'gate clean: 1 told'
+grep -q '<skipped message="told: another' "$work/told.xml" || fail "JUnit does not tell it"
+
 # --- 3: the command failed. With findings as well: what was found is told, and is no verdict.
 ended() { # WORDS ARGUMENT...
     local words=$1

@@ -1,7 +1,7 @@
 # harness.sh: how the system tests run programs of ours, bare and under the shim. Sourced.
 #
-# Builds on lib.sh. With BOXLEDGER_FAULT=name the test runs on the faulty shim, with that promise
-# broken, and must then fail: see faults.txt and every_promise_can_break.sh.
+# Builds on lib.sh. With BOXLEDGER_FAULT=name the test runs on the faulty shim and command, with that
+# promise broken, and must then fail: see faults.txt and every_promise_can_break.sh.
 # shellcheck shell=bash disable=SC2034,SC2154
 
 fault=${BOXLEDGER_FAULT:-}
@@ -12,6 +12,8 @@ ledger=$work/ledger
 if [[ -n $fault ]]; then
     shim=$faulty
     [[ -e $shim ]] || fail "no faulty shim at $shim"
+    boxledger=$build/boxledger-faulty
+    export BOXLEDGER_FAULT=$fault
 fi
 chmod 755 "$work" # some tests run as somebody else
 trap 'exit 1' INT TERM HUP
