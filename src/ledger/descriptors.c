@@ -328,9 +328,9 @@ struct ledger_fd_flight ledger_fd_fly(struct ledger *ledger, struct ledger_actor
                 flight.taken_by = record->stack;
                 flight.owner = record->owner;
                 flight.flags = record->flags;
-                flight.kind = record->kind;
+                flight.kind = (uint8_t)record->kind;
                 flight.twice = STATE(word) == LEDGER_IN_FLIGHT;
-                flight.reclaimed_of = record->kind == LEDGER_FD_RECLAIMED ? detail_of(record) : 0;
+                flight.released_by = record->kind == LEDGER_FD_RECLAIMED ? detail_of(record) : 0;
                 set_detail(record, stack);
             }
             return flight;

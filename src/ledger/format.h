@@ -126,6 +126,7 @@ enum ledger_fd_kind {
 #define LEDGER_ODD 0x1u     /* flags of its mmap, or advice, that what comes next must not inherit */
 #define LEDGER_WATCHED 0x2u /* huge pages, or registered with userfaultfd: no policy's business */
 #define LEDGER_WAITS 0x4u   /* LEDGER_KEPT because the kernel refused its munmap */
+#define LEDGER_ASSIGNED 0x10u /* boxledger_assign_range said whose it is */
 #define LEDGER_PLACED 0x8u  /* not where the kernel chose */
 /* Only mappings: how many memory slots map it now. At the most it stays there for good. */
 #define LEDGER_BINDINGS 0x3c00u

@@ -361,10 +361,11 @@ struct ledger_fd_flight {
     uint32_t taken_by; /* stack */
     uint32_t owner;    /* whose it was, with its flags */
     uint16_t flags;
-    uint32_t released_by; /* nothing recorded, but this stack closed that number before */
-    uint16_t kind;
-    bool twice;            /* another release of it is under way */
-    uint32_t reclaimed_of; /* LEDGER_FD_RECLAIMED: the stack that had taken what was there */
+    uint8_t kind; /* enum ledger_fd_kind */
+    bool twice;   /* another release of it is under way */
+    /* Nothing recorded: the stack that closed that number before, if one did. LEDGER_FD_RECLAIMED:
+     * the one that had taken what was there. */
+    uint32_t released_by;
 };
 
 /* Before a call that will close `fd`. */
@@ -429,6 +430,11 @@ struct ledger_range {
 /* 0; ENOMEM: a part of it is not recorded as mapped; EAGAIN: another update is under way. */
 int ledger_map_examine(struct ledger *ledger, struct ledger_actor *actor, uint64_t start,
                        uint64_t end, struct ledger_range *range);
+
+/* LEDGER_MAP_KEEP, at once, of what one record says if that is still as it was: neither released nor
+ * bound nor assigned since. False: it is not, or another update is under way; nothing changed. */
+bool ledger_map_reclaim(struct ledger *ledger, struct ledger_actor *actor,
+                        const struct ledger_mapping *as, const struct ledger_map_event *event);
 
 /* What was queued is applied when this returns, unless another update is under way that does not
  * end soon: false. */

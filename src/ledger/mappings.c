@@ -656,6 +656,9 @@ static APART void assign(struct ledger *ledger, struct ledger_actor *actor,
          (mapping = next_within(ledger, &from, event->end, &position)) != NULL;) {
         count(ledger, mapping, -1, -size_of(mapping));
         mapping->owner = existing(ledger, event->owner);
+        if (!(mapping->flags & (LEDGER_FILE_MAP | LEDGER_SHM_MAP))) {
+            mapping->detail = (mapping->detail & ~LEDGER_ASSIGNED) | event->detail;
+        }
         count(ledger, mapping, 1, size_of(mapping));
     }
 }
@@ -1185,6 +1188,14 @@ static bool all_recorded(struct ledger *ledger, uint64_t start, uint64_t end)
     return true;
 }
 
+static bool is_still(const struct ledger_mapping *mapping, const struct ledger_mapping *as)
+{
+    return mapping->start == as->start && mapping->end == as->end &&
+           mapping->ticket == as->ticket && mapping->state == LEDGER_LIVE &&
+           mapping->flags == as->flags && mapping->owner == as->owner &&
+           mapping->bound_owner == as->bound_owner;
+}
+
 /* Another thread's update takes less than a microsecond, unless that thread is put aside in the
  * middle of it: then it is given some time. One that was stopped for good is not waited for. */
 static bool lock_soon(struct ledger *ledger, struct ledger_actor *actor)
@@ -1236,6 +1247,33 @@ int ledger_map_assign(struct ledger *ledger, struct ledger_actor *actor,
         drain(ledger, actor);
         result = all_recorded(ledger, event->start, event->end) ? 0 : ENOMEM;
         if (result == 0) {
+            ledger->current = *event;
+            __atomic_signal_fence(__ATOMIC_SEQ_CST);
+            ledger->applying = 1;
+            __atomic_signal_fence(__ATOMIC_SEQ_CST);
+            apply_current(ledger, actor);
+        }
+        unlock(ledger);
+    }
+    ledger_set_mark(&actor->locked, NULL);
+    drain_rest(ledger, actor, &canary);
+    return result;
+}
+
+bool ledger_map_reclaim(struct ledger *ledger, struct ledger_actor *actor,
+                        const struct ledger_mapping *as, const struct ledger_map_event *event)
+{
+    volatile uint64_t canary = LEDGER_CANARY(&canary);
+    bool result = false;
+    if (actor->locked) {
+        return result;
+    }
+    ledger_set_mark(&actor->locked, &canary);
+    if (lock_soon(ledger, actor)) {
+        drain(ledger, actor);
+        struct ledger_position position = ledger_index_find(ledger, as->start);
+        result = position.node && is_still(at(ledger, position), as);
+        if (result) {
             ledger->current = *event;
             __atomic_signal_fence(__ATOMIC_SEQ_CST);
             ledger->applying = 1;

@@ -177,11 +177,14 @@ static void count(struct evidence *evidence, const struct evidence_case *the, ui
     thread->taken_ns[place] = taken_ns;
 }
 
-void evidence_count(struct evidence *evidence, const struct evidence_case *the, uint32_t tid,
+void evidence_count(struct evidence *evidence, const struct evidence_key *key, uint32_t tid,
                     uint64_t taken_ns)
 {
-    count(evidence, the, tid, taken_ns);
-    count(evidence, the, EVIDENCE_ANY_THREAD, taken_ns);
+    const struct evidence_case *the = evidence_of(evidence, key, false);
+    if (the && !the->acquitted) {
+        count(evidence, the, tid, taken_ns);
+        count(evidence, the, EVIDENCE_ANY_THREAD, taken_ns);
+    }
 }
 
 bool evidence_taken_since(const struct evidence *evidence, const struct evidence_case *the,

@@ -76,10 +76,10 @@ struct evidence_case *evidence_of(struct evidence *evidence, const struct eviden
 void evidence_left(struct evidence_case *the, uint64_t owner_serial, uint64_t now_ns);
 bool evidence_knows(const struct evidence_case *the, uint64_t owner_serial);
 
-/* Once a look, between these two: everything that is held of the case, by the thread that took it
- * and when (ns), whoever owns it. */
+/* Once a look, first the one and then the other for everything that is held, whoever owns it: by the
+ * thread that took it, and when (ns). What no case is open for is not counted. */
 void evidence_count_begins(struct evidence *evidence);
-void evidence_count(struct evidence *evidence, const struct evidence_case *the, uint32_t tid,
+void evidence_count(struct evidence *evidence, const struct evidence_key *key, uint32_t tid,
                     uint64_t taken_ns);
 
 /* It does release: by other signs, or, from any thread and once only, of what was reclaimed. */

@@ -83,18 +83,23 @@ void identity_forget_fd(struct identity *identity, int fd)
     }
 }
 
+enum identity_strength identity_claimed(const struct identity *identity, int fd, uint32_t state)
+{
+    bool known = fd >= 0 && (uint32_t)fd < IDENTITY_FDS &&
+                 __atomic_load_n(&identity->fds[fd].state, __ATOMIC_ACQUIRE) == state;
+    return known ? (enum identity_strength)identity->fds[fd].strength : IDENTITY_NONE;
+}
+
 enum identity_strength identity_of_fd(const struct identity *identity, int fd, uint32_t state)
 {
-    if (fd < 0 || (uint32_t)fd >= IDENTITY_FDS) {
+    enum identity_strength strength = identity_claimed(identity, fd, state);
+    struct statx status;
+    if (strength == IDENTITY_NONE || !stat_fd(fd, &status)) {
         return IDENTITY_NONE;
     }
     const struct identity_fd *place = &identity->fds[fd];
-    struct statx status;
-    if (__atomic_load_n(&place->state, __ATOMIC_ACQUIRE) != state || !stat_fd(fd, &status) ||
-        status.stx_ino != place->inode || device_of(&status) != place->device) {
-        return IDENTITY_NONE;
-    }
-    return (enum identity_strength)place->strength;
+    bool same = status.stx_ino == place->inode && device_of(&status) == place->device;
+    return same && identity_claimed(identity, fd, state) == strength ? strength : IDENTITY_NONE;
 }
 
 uint64_t identity_inode(int fd)
@@ -123,43 +128,18 @@ static struct identity_range *range_of(const struct identity *identity, uint64_t
     return make ? (struct identity_range *)free : NULL;
 }
 
-static void write_range(struct identity_range *to, const struct identity_range *range)
-{
-    __atomic_store_n(&to->kind, IDENTITY_RANGE_NONE, __ATOMIC_RELEASE);
-    to->start = range->start;
-    to->end = range->end;
-    to->inode = range->inode;
-    to->assigned = range->assigned;
-    __atomic_store_n(&to->kind, range->kind, __ATOMIC_RELEASE);
-}
-
 void identity_take_range(struct identity *identity, uint64_t start, uint64_t end, int fd)
 {
-    struct identity_range range = {.start = start, .end = end, .kind = IDENTITY_RANGE_ANONYMOUS};
-    if (fd >= 0) {
-        range.inode = identity_inode(fd);
-        range.kind = range.inode ? IDENTITY_RANGE_FILE : IDENTITY_RANGE_NONE;
-    }
-    write_range(range_of(identity, start, true), &range);
-}
-
-void identity_assign_range(struct identity *identity, uint64_t start, uint64_t end)
-{
     struct identity_range *range = range_of(identity, start, true);
-    if (range->start == start && range->end == end && range->kind != IDENTITY_RANGE_NONE) {
-        range->assigned = 1;
-        return;
-    }
-    struct identity_range own = {
-        .start = start, .end = end, .kind = IDENTITY_RANGE_ANONYMOUS, .assigned = 1};
-    write_range(range, &own);
+    __atomic_store_n(&range->inode, 0, __ATOMIC_RELEASE);
+    range->start = start;
+    range->end = end;
+    __atomic_store_n(&range->inode, identity_inode(fd), __ATOMIC_RELEASE);
 }
 
-const struct identity_range *identity_of_range(const struct identity *identity, uint64_t start,
-                                               uint64_t end)
+uint64_t identity_of_range(const struct identity *identity, uint64_t start, uint64_t end)
 {
     const struct identity_range *range = range_of(identity, start, false);
-    bool known = range && range->end == end &&
-                 __atomic_load_n(&range->kind, __ATOMIC_ACQUIRE) != IDENTITY_RANGE_NONE;
-    return known ? range : NULL;
+    uint64_t inode = range ? __atomic_load_n(&range->inode, __ATOMIC_ACQUIRE) : 0;
+    return range && range->end == end ? inode : 0;
 }

@@ -1,6 +1,6 @@
 /*
- * identity.h: what a descriptor was when it became a sandbox's, and what a range was when it was
- * mapped, to know them again before they are closed or unmapped.
+ * identity.h: what a descriptor was when it became a sandbox's, and which file a range was mapped
+ * of, to know them again before they are closed or unmapped.
  *
  * A number says nothing: it may have been closed and handed out again past every wrapper. An inode
  * says who it is where it has one of its own; anonymous inodes (eventfd, epoll, KVM's) are one for
@@ -29,18 +29,9 @@ struct identity_fd {
     uint64_t device, inode;
 };
 
-/* What was mapped there, by whom it is known. */
-enum identity_range_kind {
-    IDENTITY_RANGE_NONE,
-    IDENTITY_RANGE_ANONYMOUS,
-    IDENTITY_RANGE_FILE,
-};
-
 struct identity_range {
     uint64_t start, end;
-    uint64_t inode;    /* of a file */
-    uint32_t kind;     /* enum identity_range_kind */
-    uint32_t assigned; /* by boxledger_assign_range, as a whole */
+    uint64_t inode; /* of the file; 0: none */
 };
 
 struct identity {
@@ -55,20 +46,19 @@ void identity_take_fd(struct identity *identity, const struct ledger *ledger, in
 /* Never reclaimed: somebody may hold what is not written yet. */
 void identity_forget_fd(struct identity *identity, int fd);
 
+/* How well that can be said at all; asks nobody. */
+enum identity_strength identity_claimed(const struct identity *identity, int fd, uint32_t state);
+
 /* What is open there now is what was taken for the record in that state. */
 enum identity_strength identity_of_fd(const struct identity *identity, int fd, uint32_t state);
 
 /* The inode of what is open there; 0: nothing, or it cannot be asked. */
 uint64_t identity_inode(int fd);
 
-/* mmap has just put this there. `fd` -1: anonymous memory. */
+/* mmap has just put this there, of the file that `fd` is. */
 void identity_take_range(struct identity *identity, uint64_t start, uint64_t end, int fd);
 
-/* boxledger_assign_range, of all of it. */
-void identity_assign_range(struct identity *identity, uint64_t start, uint64_t end);
-
-/* What was mapped as exactly this range; NULL: not known. */
-const struct identity_range *identity_of_range(const struct identity *identity, uint64_t start,
-                                               uint64_t end);
+/* The inode of the file that was mapped as exactly this range; 0: not known. */
+uint64_t identity_of_range(const struct identity *identity, uint64_t start, uint64_t end);
 
 #endif

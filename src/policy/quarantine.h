@@ -14,10 +14,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "maps.h"
 #include "policy.h"
 
 #define QUARANTINE_FDS 65536u   /* at most, whatever the options say */
 #define QUARANTINE_RANGES 1024u /* likewise: each may be a VMA of its own */
+#define QUARANTINE_SPARE 64u    /* of these, for what late releases of parts leave */
 
 struct quarantine_fd {
     int32_t fd;
@@ -28,16 +30,23 @@ struct quarantine_fd {
 
 enum quarantine_range_state {
     QUARANTINE_FREE,
-    QUARANTINE_WRITING,
+    QUARANTINE_WRITING, /* for a moment, by a thread with its signals blocked, or a release */
     QUARANTINE_KEPT,
-    QUARANTINE_LEAVING, /* being given up, to the kernel or to a release that came late */
 };
 
 struct quarantine_range {
-    uint32_t state; /* enum quarantine_range_state */
+    uint32_t state; /* enum quarantine_range_state: who swaps it to WRITING has it */
     uint32_t stack; /* that had mapped it */
     uint64_t start, end;
+    uint64_t inode; /* of the placeholder */
     uint64_t order; /* the oldest go first */
+};
+
+/* What occupies numbers and ranges for one look. */
+struct quarantine_placeholder {
+    int memory; /* a memfd, to be mapped; negative: none */
+    int number; /* the same file by O_PATH: who uses it as if it were still open is told EBADF */
+    uint64_t inode;
 };
 
 struct quarantine {
@@ -46,12 +55,14 @@ struct quarantine {
     /* Numbers, by age; only under reclaim's try. */
     struct quarantine_fd fds[QUARANTINE_FDS];
     uint32_t first, count;
-    /* Ranges: put in under reclaim's try, taken out by whoever swaps `state`. */
+    /* Ranges: by any thread. */
     struct quarantine_range ranges[QUARANTINE_RANGES];
     uint32_t ranges_used; /* how far they were ever used */
     uint32_t ranges_kept;
     uint64_t bytes, order;
-    uint64_t low, high; /* where ranges were ever kept: [low, high) */
+    uint64_t low, high; /* where ranges were ever kept: [~low, high) */
+    /* Those that the kernel is asked about. */
+    struct maps_range asked[QUARANTINE_RANGES];
     /* The hand. */
     uint32_t hand_fd; /* + 1; 0: on none */
     uint64_t hand_start, hand_end;
@@ -64,17 +75,17 @@ void quarantine_hand_off_fd(struct quarantine *quarantine);
 void quarantine_hand_on_range(struct quarantine *quarantine, uint64_t start, uint64_t end);
 void quarantine_hand_off_range(struct quarantine *quarantine);
 
-/* Until the hand is on none of these. */
+/* Until the hand is on none of these. True: it was on all of the range. */
 void quarantine_wait_fds(const struct quarantine *quarantine, uint32_t first, uint32_t last,
                          bool may_call);
-void quarantine_wait_range(const struct quarantine *quarantine, uint64_t start, uint64_t end,
+bool quarantine_wait_range(const struct quarantine *quarantine, uint64_t start, uint64_t end,
                            bool may_call);
 
-/* --- numbers --- */
+/* A file that occupies. False: none can be had just now. */
+bool quarantine_open(struct quarantine_placeholder *placeholder);
+void quarantine_close(struct quarantine_placeholder *placeholder);
 
-/* A new file that numbers are occupied by, with close-on-exec set: who uses such a number as if it
- * were still open is told EBADF. Its inode in *inode. Negative: none can be had just now. */
-int quarantine_placeholder(uint64_t *inode);
+/* --- numbers --- */
 
 /* A number that is occupied already, where there is no new one; negative: none. */
 int quarantine_youngest(struct quarantine *quarantine, const struct ledger *ledger,
@@ -82,9 +93,41 @@ int quarantine_youngest(struct quarantine *quarantine, const struct ledger *ledg
 
 void quarantine_put_fd(struct quarantine *quarantine, int fd, uint64_t since_ns, uint64_t inode);
 
+/* What was occupied by the file of that inode, by the placeholder from now on. */
+void quarantine_replace(struct quarantine *quarantine, const struct policy_event *event,
+                        uint64_t inode, const struct quarantine_placeholder *by);
+
 /* Gives up the oldest numbers while there are more than may be: of the options, and an eighth of
  * what the process may have open. */
 void quarantine_trim_fds(struct quarantine *quarantine, const struct policy_event *event,
                          uint64_t soft_limit);
+
+/* --- ranges --- */
+
+/* Whether there is a place for one more. */
+bool quarantine_has_room(const struct quarantine *quarantine);
+
+/* The placeholder is mapped there now. */
+void quarantine_put_range(struct quarantine *quarantine, uint64_t start, uint64_t end,
+                          uint32_t stack, uint64_t inode);
+
+/* What of [start, end) is kept is given up to a release that is in flight, or to what will be there
+ * by the program's wish: how many bytes. The stack that had mapped the last of it in *stack. */
+uint64_t quarantine_take_range(struct quarantine *quarantine, uint64_t start, uint64_t end,
+                               uint32_t *stack);
+
+/* How many bytes are kept now, for readers of the ledger. */
+void quarantine_tell_bytes(const struct quarantine *quarantine, const struct ledger *ledger);
+
+/* By their start, as maps_ask wants them. */
+void quarantine_sort(struct maps_range *ranges, uint32_t count);
+
+/* Some of it is kept; all of it is. */
+bool quarantine_touches(const struct quarantine *quarantine, uint64_t start, uint64_t end);
+bool quarantine_keeps(const struct quarantine *quarantine, uint64_t start, uint64_t end);
+
+/* Gives up the oldest ranges while there are more, or more bytes, than may be. */
+void quarantine_trim_ranges(struct quarantine *quarantine, const struct policy_event *event,
+                            char *buffer);
 
 #endif

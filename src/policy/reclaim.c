@@ -27,7 +27,7 @@
 #define LOOKS_PER_SETTLING 4u
 #define LOOK_INTERVAL_MS 50u /* at least */
 #define SHARE_OF_TIME 20u    /* a look may take one part in so many */
-#define CANDIDATES 2048u     /* in one look; the others are the next one's */
+#define CANDIDATES 1024u     /* of each kind in one look; the others are the next one's */
 #define FIRST_FD 3           /* below it are the process's own, whatever was put there */
 
 /* What was left, and may be reclaimed if all agree. */
@@ -37,14 +37,14 @@ struct candidate {
     uint64_t settled_ns; /* since when it has lain idle */
     uint32_t owner;
     uint32_t tid;
-    uint32_t state; /* of a descriptor: the record's word when it was judged */
-    uint32_t flags; /* enum ledger_record_flags */
-    int32_t fd;     /* -1: a mapping */
-    uint32_t bound_owner;
+    int32_t fd;     /* where it is one */
+    uint32_t state; /* and its record's word when it was judged */
     bool promised;
-    uint8_t prot;
-    uint64_t start, end, ticket;
+    struct ledger_mapping mapping; /* as it was then */
 };
+
+/* VMs of which a descriptor is open, by their owners: one bit may stand for several. */
+#define OPEN_VMS 65536u
 
 struct reclaim {
     struct ledger *ledger;
@@ -57,8 +57,12 @@ struct reclaim {
     bool crowded; /* at the last look, above half of a limit */
     uint64_t soft_limit;
     uint32_t pid;
-    uint32_t count;
-    struct candidate candidates[CANDIDATES];
+    uint32_t fd_count, range_count;
+    struct candidate fds[CANDIDATES];
+    struct candidate ranges[CANDIDATES]; /* by their start */
+    struct maps_range asked[CANDIDATES];
+    uint64_t open_vms[OPEN_VMS / 64];
+    char buffer[MAPS_BUFFER];
     struct evidence evidence;
     struct identity identity;
     struct quarantine quarantine;
@@ -78,6 +82,8 @@ bool reclaim_begin(struct ledger *ledger, const struct reclaim_options *options)
         made->quarantine.fds_max = options->quarantine_fds;
         made->quarantine.bytes_max = options->quarantine_bytes;
         made->pid = (uint32_t)raw_syscall0(SYS_getpid);
+        /* What an image before an exec had kept went with it. */
+        ledger->header->quarantined_fds = ledger->header->quarantined_bytes = 0;
     }
     reclaim = made;
     return made != NULL;
@@ -96,11 +102,82 @@ static bool has_ended(const struct ledger *ledger, uint32_t owner)
     return owner == 0 || !record || record->state == LEDGER_ENDED;
 }
 
+/* Nobody will ever say that it is lost. */
+static bool is_hopeless(const struct candidate *it)
+{
+    const struct evidence_case *the = evidence_of(&reclaim->evidence, &it->key, false);
+    return !it->promised && (it->key.stack == 0 || (the && the->acquitted));
+}
+
+/* Who opens a file by its name has the same identity: that is enough for a promise only. */
+static bool is_known(enum identity_strength strength, const struct candidate *it)
+{
+    return strength == IDENTITY_UNIQUE || (strength == IDENTITY_NAMED && it->promised);
+}
+
+static void found_fd(const struct ledger *ledger, const struct left_thing *thing,
+                     struct candidate *it)
+{
+    it->key = (struct evidence_key){.stack = thing->fd->stack, .kind = thing->fd->kind};
+    it->tid = thing->fd->tid;
+    it->state = thing->fd->state;
+    it->fd = (int32_t)thing->index;
+    if (reclaim->fd_count < CANDIDATES && it->fd >= FIRST_FD &&
+        has_ended(ledger, thing->fd->owner) &&
+        is_known(identity_claimed(&reclaim->identity, it->fd, it->state), it) &&
+        !is_hopeless(it)) {
+        reclaim->fds[reclaim->fd_count++] = *it;
+    }
+}
+
+/* Whether it can be known for what it is at all, and be the sandbox's and nobody else's. */
+static bool is_plain(const struct ledger_mapping *mapping)
+{
+    const uint16_t doubtful = LEDGER_INHERITED | LEDGER_ADOPTED | LEDGER_UNSURE |
+                              LEDGER_UNSURE_PROT | LEDGER_SHM_MAP | LEDGER_STACK_MAP |
+                              LEDGER_BINDINGS | LEDGER_SHARED | LEDGER_KEPT;
+    bool file = (mapping->flags & LEDGER_FILE_MAP) != 0;
+    return mapping->state == LEDGER_LIVE && !(mapping->flags & doubtful) &&
+           !(file && (mapping->prot & PROT_EXEC)) && (file || !(mapping->detail & LEDGER_WATCHED));
+}
+
+/* Memory without a file has no identity. It is the sandbox's if the supervisor said so, or gave it
+ * to the VM as a whole; what was merely taken in a scope may be an allocator's. */
+static bool is_surely_its(const struct ledger_mapping *mapping)
+{
+    return (mapping->detail & LEDGER_ASSIGNED) ||
+           (mapping->bound_owner && !(mapping->flags & LEDGER_SPLIT));
+}
+
+static void found_range(const struct ledger *ledger, const struct left_thing *thing,
+                        struct candidate *it)
+{
+    const struct ledger_mapping *mapping = thing->mapping;
+    it->key = (struct evidence_key){.stack = mapping->stack,
+                                    .kind = EVIDENCE_MAPPING,
+                                    .size = mapping->end - mapping->start};
+    it->tid = mapping->tid;
+    it->mapping = *mapping;
+    bool known = mapping->flags & LEDGER_FILE_MAP
+                     ? identity_of_range(&reclaim->identity, mapping->start, mapping->end) != 0
+                     : it->promised && is_surely_its(mapping);
+    if (reclaim->range_count == CANDIDATES || !known || !is_plain(mapping) ||
+        !has_ended(ledger, mapping->owner) || !has_ended(ledger, mapping->bound_owner) ||
+        is_hopeless(it)) {
+        return;
+    }
+    uint32_t at = reclaim->range_count++;
+    for (; at > 0 && reclaim->ranges[at - 1].mapping.start > mapping->start; at--) {
+        reclaim->ranges[at] = reclaim->ranges[at - 1];
+    }
+    reclaim->ranges[at] = *it;
+}
+
 static void found(void *context, const struct left_thing *thing)
 {
-    const struct policy_event *event = context;
-    const struct ledger_owner *owner = ledger_owner(event->ledger, thing->owner);
-    if (reclaim->count == CANDIDATES || !owner) {
+    const struct ledger *ledger = ((const struct policy_event *)context)->ledger;
+    const struct ledger_owner *owner = ledger_owner(ledger, thing->owner);
+    if (!owner) {
         return;
     }
     struct candidate it = {
@@ -108,15 +185,11 @@ static void found(void *context, const struct left_thing *thing)
         .settled_ns = owner->ended_ns + (reclaim->crowded ? 0 : reclaim->settle_ns),
         .owner = thing->owner,
         .promised = is_promised(owner),
-        .fd = -1,
     };
-    if (thing->fd && thing->index >= FIRST_FD && has_ended(event->ledger, thing->fd->owner)) {
-        it.key = (struct evidence_key){.stack = thing->fd->stack, .kind = thing->fd->kind};
-        it.tid = thing->fd->tid;
-        it.state = thing->fd->state;
-        it.flags = thing->fd->flags;
-        it.fd = (int32_t)thing->index;
-        reclaim->candidates[reclaim->count++] = it;
+    if (thing->fd) {
+        found_fd(ledger, thing, &it);
+    } else {
+        found_range(ledger, thing, &it);
     }
 }
 
@@ -125,17 +198,50 @@ static void count_taken(const struct ledger *ledger)
 {
     struct evidence *evidence = &reclaim->evidence;
     uint64_t fds = __atomic_load_n(&ledger->header->used[LEDGER_FDS], __ATOMIC_ACQUIRE);
+    uint64_t mappings = __atomic_load_n(&ledger->header->used[LEDGER_MAPPINGS], __ATOMIC_ACQUIRE);
     evidence_count_begins(evidence);
     for (uint32_t fd = 0; fd < fds; fd++) {
         const struct ledger_fd *record = ledger_fd_record(ledger, (int)fd);
         if (record && record->stack) {
             struct evidence_key key = {.stack = record->stack, .kind = record->kind};
-            const struct evidence_case *the = evidence_of(evidence, &key, false);
-            if (the) {
-                evidence_count(evidence, the, record->tid, record->since_ns);
-            }
+            evidence_count(evidence, &key, record->tid, record->since_ns);
         }
     }
+    for (uint32_t i = 1; i < mappings; i++) {
+        const struct ledger_mapping *record = ledger_at(ledger, LEDGER_MAPPINGS, i);
+        if (record && __atomic_load_n(&record->state, __ATOMIC_ACQUIRE) == LEDGER_LIVE &&
+            record->stack && !(record->flags & LEDGER_KEPT)) {
+            struct evidence_key key = {.stack = record->stack,
+                                       .kind = EVIDENCE_MAPPING,
+                                       .size = record->end - record->start};
+            evidence_count(evidence, &key, record->tid, record->since_ns);
+        }
+    }
+}
+
+/* As long as one is open, its VM lives in the kernel, and so does what that maps. */
+static void note_open_vms(const struct ledger *ledger)
+{
+    uint64_t fds = __atomic_load_n(&ledger->header->used[LEDGER_FDS], __ATOMIC_ACQUIRE);
+    for (uint32_t i = 0; i < OPEN_VMS / 64; i++) {
+        reclaim->open_vms[i] = 0;
+    }
+    for (uint32_t fd = 0; fd < fds; fd++) {
+        const struct ledger_fd *record = ledger_fd_record(ledger, (int)fd);
+        bool of_vm = record && (record->kind == LEDGER_FD_KVM_VM ||
+                                record->kind == LEDGER_FD_KVM_VCPU ||
+                                record->kind == LEDGER_FD_KVM_DEVICE);
+        if (of_vm && !FAULT(reclaim_with_vcpu)) {
+            uint32_t bit = record->owner % OPEN_VMS;
+            reclaim->open_vms[bit / 64] |= UINT64_C(1) << bit % 64;
+        }
+    }
+}
+
+static bool is_open_vm(uint32_t owner)
+{
+    uint32_t bit = owner % OPEN_VMS;
+    return owner != 0 && (reclaim->open_vms[bit / 64] >> bit % 64 & 1);
 }
 
 /* Its thread is gone, by the kernel's word. */
@@ -175,16 +281,13 @@ static bool is_locked(int fd)
     return raw_syscall3(SYS_fcntl, fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
-/* Who opens a file by its name has the same identity: of what was never seen opened, it is none. */
 static bool is_confirmed(const struct candidate *it)
 {
     if (FAULT(reclaim_unconfirmed)) {
         return true;
     }
-    enum identity_strength strength = identity_of_fd(&reclaim->identity, it->fd, it->state);
-    bool known = strength == IDENTITY_UNIQUE ||
-                 (strength == IDENTITY_NAMED && (it->promised || !(it->flags & LEDGER_ADOPTED)));
-    return known && !is_locked(it->fd);
+    return is_known(identity_of_fd(&reclaim->identity, it->fd, it->state), it) &&
+           !is_locked(it->fd);
 }
 
 /* The number is occupied from one moment to the next: it is never free in between. */
@@ -195,10 +298,8 @@ static bool reclaim_fd(const struct policy_event *event, const struct candidate 
     struct quarantine *quarantine = &reclaim->quarantine;
     bool done = false;
     quarantine_hand_on_fd(quarantine, it->fd);
-    if (!FAULT(reclaim_unconfirmed) &&
-        identity_of_fd(&reclaim->identity, it->fd, it->state) == IDENTITY_NONE) {
-        /* It is no longer what it was just now. */
-    } else if (ledger_fd_reclaim(ledger, event->actor, it->fd, it->state, event->now_ns)) {
+    if (is_confirmed(it) &&
+        ledger_fd_reclaim(ledger, event->actor, it->fd, it->state, event->now_ns)) {
         done = true;
         evidence_reclaims(&reclaim->evidence, it->key.stack);
         if (FAULT(reclaim_frees)) {
@@ -217,44 +318,154 @@ static bool reclaim_fd(const struct policy_event *event, const struct candidate 
     return done;
 }
 
-static bool may_reclaim(const struct policy_event *event, const struct candidate *it,
-                        struct evidence_case *the)
+/* The kernel has it still: what does that say of its stack, and may it go? */
+static bool weigh(const struct policy_event *event, const struct candidate *it)
 {
+    struct evidence_case *the = evidence_of(&reclaim->evidence, &it->key, true);
+    if (releases(event->ledger, it->key.stack)) {
+        evidence_acquit(&reclaim->evidence, it->key.stack);
+    } else if (the) {
+        evidence_left(the, it->serial, it->settled_ns);
+    }
     return it->promised || is_lost(event, it, the);
 }
 
-static uint32_t reclaim_fds(const struct policy_event *event)
+/* Where no number is free for a placeholder, one that is occupied already does as well, or what the
+ * first of the candidates holds: until there is room. Its inode then in *borrowed. */
+static uint32_t reclaim_fds(const struct policy_event *event,
+                            const struct quarantine_placeholder *placeholder, uint64_t *borrowed)
 {
-    struct ledger *ledger = event->ledger;
-    uint64_t inode = 0;
-    int own = -1;
-    int placeholder = -1;
+    uint64_t inode = placeholder->inode;
+    int number = placeholder->number >= 0 ? placeholder->number : placeholder->memory;
     uint32_t done = 0;
-    for (uint32_t i = 0; i < reclaim->count; i++) {
-        const struct candidate *it = &reclaim->candidates[i];
-        if (it->fd < 0 || !is_confirmed(it)) {
+    *borrowed = 0;
+    if (number < 0) {
+        number = quarantine_youngest(&reclaim->quarantine, event->ledger, &inode);
+    }
+    for (uint32_t i = 0; i < reclaim->fd_count; i++) {
+        const struct candidate *it = &reclaim->fds[i];
+        if (!is_confirmed(it) || !weigh(event, it)) {
             continue;
         }
-        struct evidence_case *the = evidence_of(&reclaim->evidence, &it->key, true);
-        if (releases(ledger, it->key.stack)) {
-            evidence_acquit(&reclaim->evidence, it->key.stack);
-        } else if (the) {
-            evidence_left(the, it->serial, it->settled_ns);
-        }
-        if (!may_reclaim(event, it, the)) {
-            continue;
-        }
-        if (placeholder < 0) {
-            own = quarantine_placeholder(&inode);
-            placeholder =
-                own >= 0 ? own : quarantine_youngest(&reclaim->quarantine, ledger, &inode);
-        }
-        if (placeholder >= 0) {
-            done += reclaim_fd(event, it, placeholder, inode);
+        if (number < 0) {
+            number = it->fd;
+            inode = *borrowed = identity_inode(number);
+        } else {
+            done += reclaim_fd(event, it, number, inode);
         }
     }
-    if (own >= 0) {
-        raw_syscall1(SYS_close, own);
+    return done;
+}
+
+/* --- ranges ----------------------------------------------------------------------------------- */
+
+/* What the kernel says is mapped there is what was mapped for the sandbox. */
+static bool is_same_range(const struct candidate *it, const struct maps_range *asked)
+{
+    const struct ledger_mapping *mapping = &it->mapping;
+    bool shared = (mapping->flags & LEDGER_SHARED_MAP) != 0;
+    if (FAULT(reclaim_unconfirmed)) {
+        return true;
+    }
+    if (!asked->whole || asked->prot != mapping->prot || asked->shared != shared) {
+        return false;
+    }
+    if (mapping->flags & LEDGER_FILE_MAP) {
+        return asked->name == MAPS_FILE && asked->inode != 0 &&
+               asked->inode == identity_of_range(&reclaim->identity, mapping->start, mapping->end);
+    }
+    return shared ? asked->name == MAPS_ZERO : asked->name == MAPS_NOTHING && asked->inode == 0;
+}
+
+static struct ledger_map_event change_of(const struct policy_event *event,
+                                         const struct ledger_mapping *mapping,
+                                         enum ledger_map_op op)
+{
+    return (struct ledger_map_event){.op = (uint8_t)op,
+                                     .start = mapping->start,
+                                     .end = mapping->end,
+                                     .ticket = ledger_ticket(event->ledger),
+                                     .now_ns = event->now_ns};
+}
+
+/* The kernel would not: what is there is the sandbox's as before. */
+static void restore(const struct policy_event *event, const struct ledger_mapping *mapping)
+{
+    struct ledger_map_event again = change_of(event, mapping, LEDGER_MAP_INSERT);
+    again.stack = mapping->stack;
+    again.owner = mapping->owner ? mapping->owner : mapping->bound_owner;
+    again.tid = mapping->tid;
+    again.detail = mapping->detail;
+    again.flags = (uint16_t)(mapping->flags | LEDGER_UNSURE);
+    again.prot = mapping->prot;
+    again.fixed = true;
+    ledger_map_submit(event->ledger, event->actor, &again);
+}
+
+/* The placeholder's offset is the address, so that neighbours are one VMA. */
+static long occupy(const struct ledger_mapping *mapping, int placeholder)
+{
+    uint64_t size = mapping->end - mapping->start;
+    if (FAULT(reclaim_frees)) {
+        return raw_syscall2(SYS_munmap, mapping->start, size);
+    }
+    return raw_syscall6(SYS_mmap, (long)mapping->start, (long)size, PROT_NONE,
+                        MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, placeholder, (long)mapping->start);
+}
+
+static bool reclaim_range(const struct policy_event *event, const struct candidate *it,
+                          const struct quarantine_placeholder *placeholder)
+{
+    const struct ledger_mapping *mapping = &it->mapping;
+    struct ledger *ledger = event->ledger;
+    struct quarantine *quarantine = &reclaim->quarantine;
+    struct ledger_map_event keep = change_of(event, mapping, LEDGER_MAP_KEEP);
+    bool done = false;
+    quarantine_hand_on_range(quarantine, mapping->start, mapping->end);
+    if (ledger_map_reclaim(ledger, event->actor, mapping, &keep)) {
+        evidence_reclaims(&reclaim->evidence, it->key.stack);
+        done = !raw_failed(occupy(mapping, placeholder->memory));
+        if (done) {
+            struct ledger_map_event none = change_of(event, mapping, LEDGER_MAP_PROTECT);
+            quarantine_put_range(quarantine, mapping->start, mapping->end, it->key.stack,
+                                 placeholder->inode);
+            ledger_map_submit(ledger, event->actor, &none);
+        } else {
+            restore(event, mapping);
+        }
+    }
+    quarantine_hand_off_range(quarantine);
+    if (done) {
+        uint64_t bytes = mapping->end - mapping->start;
+        __atomic_add_fetch(&ledger->header->reclaimed_mappings, 1, __ATOMIC_RELAXED);
+        __atomic_add_fetch(&ledger->header->reclaimed_bytes, bytes, __ATOMIC_RELAXED);
+        ledger_note(ledger, event->actor, LEDGER_EVENT_RECLAIMED_MAPPING, 0, it->key.stack, 0,
+                    mapping->start, bytes, event->now_ns);
+    }
+    return done;
+}
+
+static uint32_t reclaim_ranges(const struct policy_event *event,
+                               const struct quarantine_placeholder *placeholder)
+{
+    uint32_t done = 0;
+    uint32_t count = reclaim->range_count;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct ledger_mapping *mapping = &reclaim->ranges[i].mapping;
+        reclaim->asked[i] = (struct maps_range){.start = mapping->start, .end = mapping->end};
+    }
+    if (count == 0 || placeholder->memory < 0 ||
+        !maps_ask(reclaim->asked, count, reclaim->buffer)) {
+        return 0;
+    }
+    note_open_vms(event->ledger);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct candidate *it = &reclaim->ranges[i];
+        if (is_same_range(it, &reclaim->asked[i]) && weigh(event, it) &&
+            !is_open_vm(it->mapping.bound_owner) && !is_open_vm(it->mapping.owner) &&
+            quarantine_has_room(&reclaim->quarantine)) {
+            done += reclaim_range(event, it, placeholder);
+        }
     }
     return done;
 }
@@ -302,7 +513,7 @@ static uint32_t look(const struct policy_event *event)
         reclaim->changed_ns = event->now_ns;
     }
     reclaim->crowded = is_crowded(ledger);
-    reclaim->count = 0;
+    reclaim->fd_count = reclaim->range_count = 0;
     struct left_terms terms = {
         .now_ns = event->now_ns,
         .settle_ns = reclaim->settle_ns,
@@ -316,8 +527,22 @@ static uint32_t look(const struct policy_event *event)
         return 0; /* another thread is counting: soon again */
     }
     count_taken(ledger);
-    uint32_t done = reclaim_fds(event);
+    uint32_t done = 0;
+    if (reclaim->fd_count + reclaim->range_count > 0) {
+        struct quarantine_placeholder placeholder;
+        uint64_t borrowed;
+        quarantine_open(&placeholder);
+        done = reclaim_fds(event, &placeholder, &borrowed);
+        if (placeholder.memory < 0 && done > 0) {
+            quarantine_trim_fds(&reclaim->quarantine, event, reclaim->soft_limit);
+            quarantine_open(&placeholder);
+            quarantine_replace(&reclaim->quarantine, event, borrowed, &placeholder);
+        }
+        done += reclaim_ranges(event, &placeholder);
+        quarantine_close(&placeholder);
+    }
     quarantine_trim_fds(&reclaim->quarantine, event, reclaim->soft_limit);
+    quarantine_trim_ranges(&reclaim->quarantine, event, reclaim->buffer);
 
     uint64_t interval = reclaim->settle_ns / LOOKS_PER_SETTLING;
     uint64_t took = now_ns(ledger) - event->now_ns;
@@ -378,10 +603,11 @@ bool reclaim_fd_flies(const struct policy_event *event, int fd,
     if (flight->twice) {
         return true;
     }
-    evidence_late(&reclaim->evidence, flight->reclaimed_of);
+    evidence_late(&reclaim->evidence, flight->released_by);
+    __atomic_sub_fetch(&header->quarantined_fds, 1, __ATOMIC_RELAXED);
     __atomic_add_fetch(&header->late_releases, 1, __ATOMIC_RELAXED);
     ledger_note_owners(event->ledger, event->actor, LEDGER_EVENT_LATE_CLOSE, stack,
-                       flight->reclaimed_of, (uint64_t)fd, 0, 0, event->now_ns);
+                       flight->released_by, (uint64_t)fd, 0, 0, event->now_ns);
     return false;
 }
 
@@ -392,22 +618,58 @@ void reclaim_fds_fly(const struct policy_event *event, uint32_t first, uint32_t 
     }
 }
 
+static uint64_t block_signals(void)
+{
+    const uint64_t all = UINT64_MAX;
+    uint64_t mask = 0;
+    raw_syscall4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &mask, sizeof(mask));
+    return mask;
+}
+
+static void unblock_signals(uint64_t mask)
+{
+    raw_syscall4(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof(mask));
+}
+
+/* A handler must not find a range half taken. */
+static uint64_t take_range(const struct policy_event *event, uint64_t start, uint64_t end,
+                           uint32_t *stack)
+{
+    uint64_t mask = event->may_call ? block_signals() : 0;
+    uint64_t bytes = quarantine_take_range(&reclaim->quarantine, start, end, stack);
+    if (event->may_call) {
+        unblock_signals(mask);
+    }
+    quarantine_tell_bytes(&reclaim->quarantine, event->ledger);
+    return bytes;
+}
+
 bool reclaim_range_flies(const struct policy_event *event, uint64_t start, uint64_t end, bool late,
                          uint32_t stack)
 {
-    (void)event;
-    (void)start;
-    (void)end;
-    (void)late;
-    (void)stack;
+    uint32_t of = 0;
+    if (!reclaim) {
+        return false;
+    }
+    bool is_gone = quarantine_wait_range(&reclaim->quarantine, start, end, event->may_call);
+    if (!quarantine_touches(&reclaim->quarantine, start, end)) {
+        return is_gone;
+    }
+    uint64_t bytes = take_range(event, start, end, &of);
+    if (bytes != 0 && late) {
+        evidence_late(&reclaim->evidence, of);
+        __atomic_add_fetch(&event->ledger->header->late_releases, 1, __ATOMIC_RELAXED);
+        ledger_note(event->ledger, event->actor, LEDGER_EVENT_LATE_UNMAP, 0, stack, of, start, bytes,
+                    event->now_ns);
+    }
     return false;
 }
 
-void *reclaim_noreplace(const struct policy_event *event, const struct policy_map *map)
+bool reclaim_gives_way(const struct policy_event *event, uint64_t start, uint64_t end)
 {
-    (void)event;
-    (void)map;
-    return MAP_FAILED;
+    uint32_t of = 0;
+    return reclaim && quarantine_keeps(&reclaim->quarantine, start, end) &&
+           take_range(event, start, end, &of) == end - start;
 }
 
 void reclaim_fd_owned(const struct policy_event *event, int fd)
@@ -424,16 +686,9 @@ void reclaim_fd_buffered(int fd)
     }
 }
 
-void reclaim_range_mapped(uint64_t start, uint64_t end, int fd)
+void reclaim_range_mapped(const struct policy_event *event, uint64_t start, uint64_t end, int fd)
 {
-    if (reclaim) {
+    if (reclaim && event->may_call) {
         identity_take_range(&reclaim->identity, start, end, fd);
-    }
-}
-
-void reclaim_range_assigned(uint64_t start, uint64_t end)
-{
-    if (reclaim) {
-        identity_assign_range(&reclaim->identity, start, end);
     }
 }

@@ -44,8 +44,9 @@ void reclaim_fds_fly(const struct policy_event *event, uint32_t first, uint32_t 
 bool reclaim_range_flies(const struct policy_event *event, uint64_t start, uint64_t end, bool late,
                          uint32_t stack);
 
-/* As rescue_noreplace. */
-void *reclaim_noreplace(const struct policy_event *event, const struct policy_map *map);
+/* mmap with MAP_FIXED_NOREPLACE has just said EEXIST. True: all that is there was reclaimed, and is
+ * given up to it now: the call is to be made again with MAP_FIXED. */
+bool reclaim_gives_way(const struct policy_event *event, uint64_t start, uint64_t end);
 
 /* A descriptor became a sandbox's: what it is, to know it again. */
 void reclaim_fd_owned(const struct policy_event *event, int fd);
@@ -53,10 +54,7 @@ void reclaim_fd_owned(const struct policy_event *event, int fd);
 /* A stream writes to it: it may hold what is not written yet. */
 void reclaim_fd_buffered(int fd);
 
-/* mmap has just put this there; `fd` -1: anonymous memory. */
-void reclaim_range_mapped(uint64_t start, uint64_t end, int fd);
-
-/* boxledger_assign_range. */
-void reclaim_range_assigned(uint64_t start, uint64_t end);
+/* mmap has just put this there, of the file that `fd` is. */
+void reclaim_range_mapped(const struct policy_event *event, uint64_t start, uint64_t end, int fd);
 
 #endif

@@ -100,14 +100,7 @@ static uint64_t round_up(const struct policy_event *event, uint64_t length)
 /* It failed with EEXIST because of what only a policy keeps there. */
 static void *once_more(const struct policy_event *event, const struct policy_map *map)
 {
-    void *result = MAP_FAILED;
-    if (shim_polices(POLICY_RECLAIM)) {
-        result = reclaim_noreplace(event, map);
-    }
-    if (result == MAP_FAILED && shim_polices(POLICY_RESCUE)) {
-        result = rescue_noreplace(event, map);
-    }
-    return result;
+    return shim_polices(POLICY_RESCUE) ? rescue_noreplace(event, map) : MAP_FAILED;
 }
 
 /* What waits and would do for this mmap; with MAP_FIXED what waits there gives way. False: the call
@@ -133,9 +126,15 @@ static void mapped(const struct policy_event *event, const struct policy_map *ma
     if (!over && shim_polices(POLICY_RESCUE) && rescue_any()) {
         rescue_displaced(event, start, start + size);
     }
-    if (shim_polices(POLICY_RECLAIM)) {
-        reclaim_range_mapped(start, start + size, map->flags & MAP_ANONYMOUS ? -1 : map->fd);
+    if (shim_polices(POLICY_RECLAIM) && !(map->flags & MAP_ANONYMOUS)) {
+        reclaim_range_mapped(event, start, start + size, map->fd);
     }
+}
+
+static bool gives_way(const struct policy_event *event, const struct policy_map *map, uint64_t size)
+{
+    uint64_t start = (uintptr_t)map->address;
+    return shim_polices(POLICY_RECLAIM) && reclaim_gives_way(event, start, start + size);
 }
 
 void *police_mmap(const struct unwind_start *here, bool raw, const struct policy_map *wanted)
@@ -166,7 +165,17 @@ void *police_mmap(const struct unwind_start *here, bool raw, const struct policy
     }
     result = shim_polices(POLICY_PLACEMENT) && anywhere ? police_placed_mmap(here, raw, &map)
                                                         : plain_mmap(here, raw, &map);
+    if (result == MAP_FAILED && errno == ENOMEM && anywhere && shim_polices(POLICY_RECLAIM) &&
+        reclaim_make_room(&event)) {
+        errno = error;
+        result = plain_mmap(here, raw, &map);
+    }
     if (result == MAP_FAILED) {
+        if (errno == EEXIST && (map.flags & MAP_FIXED_NOREPLACE) && gives_way(&event, &map, size)) {
+            errno = error;
+            map.flags = (map.flags & ~MAP_FIXED_NOREPLACE) | MAP_FIXED;
+            return plain_mmap(here, raw, &map);
+        }
         if (errno == EEXIST && (map.flags & MAP_FIXED_NOREPLACE)) {
             result = once_more(&event, &map);
             if (result != MAP_FAILED) {
@@ -255,6 +264,12 @@ void police_fds_fly(const struct unwind_start *here, unsigned first, unsigned la
 {
     struct policy_event event = police_event(here);
     reclaim_fds_fly(&event, first, last);
+}
+
+bool police_range_flies(uint64_t start, uint64_t end, uint32_t stack)
+{
+    struct policy_event event = police_event(NULL);
+    return reclaim_range_flies(&event, start, end, stack != 0, stack);
 }
 
 void police_fd_owned(const struct unwind_start *here, int fd)

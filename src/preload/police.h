@@ -45,6 +45,9 @@ void police_spoil(const struct unwind_start *here, uint64_t start, uint64_t end,
 bool police_fd_flies(const struct unwind_start *here, int fd, const struct shim_release *release);
 void police_fds_fly(const struct unwind_start *here, unsigned first, unsigned last);
 
+/* The same for [start, end). `stack` 0: what is there is replaced, which is no late release. */
+bool police_range_flies(uint64_t start, uint64_t end, uint32_t stack);
+
 /* A descriptor became a sandbox's. */
 void police_fd_owned(const struct unwind_start *here, int fd);
 
@@ -99,10 +102,9 @@ static inline void police_look(const struct unwind_start *here)
 }
 
 /* A call for a descriptor was refused: is it worth a second try? */
-static inline bool police_retries(const struct unwind_start *here, long result)
+static inline bool police_retries(const struct unwind_start *here)
 {
-    return unlikely(result < 0) && errno == EMFILE && shim_polices(POLICY_RECLAIM) &&
-           police_makes_room(here);
+    return errno == EMFILE && shim_polices(POLICY_RECLAIM) && police_makes_room(here);
 }
 
 /* Of wrap_mappings.c: the calls themselves, and a mapping that was made without one. */

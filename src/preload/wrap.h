@@ -26,6 +26,16 @@ static inline long libc_result(long result)
     ((type)(likely(!(raw) && real.name != NULL) ? (long)(intptr_t)real.name args                   \
                                                 : libc_result(kernel)))
 
+/* `call` answers with a descriptor; once more, if a policy made room after it found none. */
+#define TRY_TWICE(here, call)                                                                      \
+    ({                                                                                             \
+        long result_ = (long)(intptr_t)(call);                                                     \
+        if (unlikely(result_ < 0) && police_retries(here)) {                                       \
+            result_ = (long)(intptr_t)(call);                                                      \
+        }                                                                                          \
+        result_;                                                                                   \
+    })
+
 /* A function that returns a new descriptor, and nothing else of interest. */
 #define TAKES_FD(name, kind, params, args, cloexec)                                                \
     EXPORT int name params                                                                         \
@@ -40,7 +50,7 @@ static inline long libc_result(long result)
         if (shim_limits_fds(HERE, 1)) {                                                            \
             return -1;                                                                             \
         }                                                                                          \
-        return shim_took(HERE, real.name args, LEDGER_FD_##kind, cloexec);                         \
+        return shim_took(HERE, (int)TRY_TWICE(HERE, real.name args), LEDGER_FD_##kind, cloexec);                         \
     }
 
 #endif

@@ -94,8 +94,9 @@ static int opened(const struct unwind_start *here, int dir, const char *path, in
             return -1;                                                                             \
         }                                                                                          \
         return opened(HERE, AT_FDCWD, path,                                                        \
-                      PERFORM(FAULT(not_cancelled), int, name, (path, flags, mode),                \
-                              raw_syscall4(SYS_openat, AT_FDCWD, path, flags, mode)),              \
+                      (int)TRY_TWICE(                                                              \
+                          HERE, PERFORM(FAULT(not_cancelled), int, name, (path, flags, mode),      \
+                                        raw_syscall4(SYS_openat, AT_FDCWD, path, flags, mode))),   \
                       OPEN_CLOEXEC);                                                               \
     }
 #define OPENS_AT(name)                                                                             \
@@ -106,8 +107,9 @@ static int opened(const struct unwind_start *here, int dir, const char *path, in
             return -1;                                                                             \
         }                                                                                          \
         return opened(HERE, dir, path,                                                             \
-                      PERFORM(FAULT(not_cancelled), int, name, (dir, path, flags, mode),           \
-                              raw_syscall4(SYS_openat, dir, path, flags, mode)),                   \
+                      (int)TRY_TWICE(                                                              \
+                          HERE, PERFORM(FAULT(not_cancelled), int, name, (dir, path, flags, mode), \
+                                        raw_syscall4(SYS_openat, dir, path, flags, mode))),        \
                       OPEN_CLOEXEC);                                                               \
     }
 OPENS(open)
@@ -122,7 +124,7 @@ OPENS_AT(openat64)
         if (shim_limits_fds(HERE, 1)) {                                                            \
             return -1;                                                                             \
         }                                                                                          \
-        return opened(HERE, dir, path, REAL(name) args, OPEN_CLOEXEC);                             \
+        return opened(HERE, dir, path, (int)TRY_TWICE(HERE, REAL(name) args), OPEN_CLOEXEC);       \
     }
 OPENS_CHECKED(__open_2, AT_FDCWD, (const char *path, int flags), (path, flags))
 OPENS_CHECKED(__open64_2, AT_FDCWD, (const char *path, int flags), (path, flags))
@@ -239,7 +241,8 @@ EXPORT int pipe(int fds[2])
     if (shim_limits_fds(HERE, 2)) {
         return -1;
     }
-    int result = PERFORM(false, int, pipe, (fds), raw_syscall2(SYS_pipe2, fds, 0));
+    int result =
+        (int)TRY_TWICE(HERE, PERFORM(false, int, pipe, (fds), raw_syscall2(SYS_pipe2, fds, 0)));
     shim_took_pipe(HERE, fds, result, false);
     return result;
 }
@@ -249,7 +252,8 @@ EXPORT int pipe2(int fds[2], int flags)
     if (shim_limits_fds(HERE, 2)) {
         return -1;
     }
-    int result = PERFORM(false, int, pipe2, (fds, flags), raw_syscall2(SYS_pipe2, fds, flags));
+    int result = (int)TRY_TWICE(
+        HERE, PERFORM(false, int, pipe2, (fds, flags), raw_syscall2(SYS_pipe2, fds, flags)));
     shim_took_pipe(HERE, fds, result, OPEN_CLOEXEC);
     return result;
 }
@@ -286,7 +290,9 @@ int shim_dup(const struct unwind_start *here, bool raw, int fd)
     if (shim_limits_fds(here, 1)) {
         return -1;
     }
-    return copied(here, fd, PERFORM(raw, int, dup, (fd), raw_syscall1(SYS_dup, fd)), false);
+    int result =
+        (int)TRY_TWICE(here, PERFORM(raw, int, dup, (fd), raw_syscall1(SYS_dup, fd)));
+    return copied(here, fd, result, false);
 }
 
 EXPORT int dup(int fd)
@@ -380,8 +386,8 @@ int shim_fcntl(const struct unwind_start *here, int fd, int command, int result,
         if (shim_fcntl_limited(HERE, command)) {                                                   \
             return -1;                                                                             \
         }                                                                                          \
-        int result = PERFORM(false, int, name, (fd, command, argument),                            \
-                             raw_syscall3(SYS_fcntl, fd, command, argument));                      \
+        int result = (int)TRY_TWICE(HERE, PERFORM(false, int, name, (fd, command, argument),       \
+                                                  raw_syscall3(SYS_fcntl, fd, command, argument)));\
         return shim_fcntl(HERE, fd, command, result, argument);                                    \
     }
 CONTROLS_FD(fcntl)

@@ -263,8 +263,8 @@ static __attribute__((noinline)) int ioctl_that_matters(const struct unwind_star
     if (watching) {
         shim_ioctl_begins(here, request);
     }
-    int result = PERFORM(false, int, ioctl, (fd, request, argument),
-                         raw_syscall3(SYS_ioctl, fd, request, argument));
+    int result = (int)TRY_TWICE(here, PERFORM(false, int, ioctl, (fd, request, argument),
+                                              raw_syscall3(SYS_ioctl, fd, request, argument)));
     if (watching) {
         shim_ioctl_done(here, fd, request, argument, result);
     }

@@ -53,6 +53,7 @@ struct flight {
     uint64_t start, end, ticket;
     uint32_t stack; /* that releases */
     uint32_t flags;
+    bool is_done; /* by a policy that gave up just that: the call is not to be made */
 };
 
 static APART void submit_part(const struct flight *flight, enum ledger_map_op op, uint64_t start,
@@ -69,8 +70,11 @@ static APART void submit_part(const struct flight *flight, enum ledger_map_op op
 
 static struct flight fly(uint64_t start, uint64_t end, uint32_t stack, unsigned flags)
 {
-    struct flight flight = {start, end, ledger_ticket(&shim.ledger), stack, flags};
+    struct flight flight = {start, end, ledger_ticket(&shim.ledger), stack, flags, false};
     submit_part(&flight, LEDGER_MAP_FLY, start, end);
+    if (shim_polices(POLICY_RECLAIM) && end != UINT64_MAX) {
+        flight.is_done = police_range_flies(start, end, stack);
+    }
     return flight;
 }
 
@@ -322,6 +326,10 @@ int plain_munmap(const struct unwind_start *here, bool raw, void *address, size_
     struct flight flight;
     if (likely(watching)) {
         flight = fly((uintptr_t)address, page_end((uintptr_t)address, length), shim_stack(here), 0);
+        if (unlikely(flight.is_done)) {
+            finish(&flight, LEDGER_MAP_COMMIT);
+            return 0;
+        }
     }
     int result =
         PERFORM(raw, int, munmap, (address, length), raw_syscall2(SYS_munmap, address, length));

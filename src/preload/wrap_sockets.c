@@ -21,8 +21,10 @@ EXPORT int accept(int fd, struct sockaddr *address, socklen_t *length)
         return -1;
     }
     return shim_took(HERE,
-                     PERFORM(FAULT(not_cancelled), int, accept, (fd, address, length),
-                             raw_syscall3(SYS_accept, fd, address, length)),
+                     (int)TRY_TWICE(HERE,
+                                    PERFORM(FAULT(not_cancelled), int, accept,
+                                            (fd, address, length),
+                                            raw_syscall3(SYS_accept, fd, address, length))),
                      LEDGER_FD_SOCKET, false);
 }
 
@@ -32,8 +34,8 @@ EXPORT int accept4(int fd, struct sockaddr *address, socklen_t *length, int flag
     if (shim_limits_fds(HERE, 1)) {
         return -1;
     }
-    return shim_took(HERE, REAL(accept4)(fd, address, length, flags), LEDGER_FD_SOCKET,
-                     (flags & SOCK_CLOEXEC) != 0);
+    return shim_took(HERE, (int)TRY_TWICE(HERE, REAL(accept4)(fd, address, length, flags)),
+                     LEDGER_FD_SOCKET, (flags & SOCK_CLOEXEC) != 0);
 }
 
 EXPORT int socketpair(int domain, int type, int protocol, int fds[2])
@@ -41,7 +43,7 @@ EXPORT int socketpair(int domain, int type, int protocol, int fds[2])
     if (shim_limits_fds(HERE, 2)) {
         return -1;
     }
-    int result = REAL(socketpair)(domain, type, protocol, fds);
+    int result = (int)TRY_TWICE(HERE, REAL(socketpair)(domain, type, protocol, fds));
     bool cloexec = (type & SOCK_CLOEXEC) != 0;
     shim_took(HERE, result == 0 ? fds[0] : -1, LEDGER_FD_SOCKET, cloexec);
     if (result == 0) {

@@ -60,7 +60,11 @@ static FILE *took_stream(const struct unwind_start *here, FILE *stream, enum led
         if (shim_limits_fds(HERE, 1)) {                                                            \
             return NULL;                                                                           \
         }                                                                                          \
-        return took_stream(HERE, REAL(name) args, LEDGER_FD_##kind, cloexec, path);                \
+        FILE *stream = REAL(name) args;                                                            \
+        if (unlikely(stream == NULL) && police_retries(HERE)) {                                    \
+            stream = REAL(name) args;                                                              \
+        }                                                                                          \
+        return took_stream(HERE, stream, LEDGER_FD_##kind, cloexec, path);                         \
     }
 TAKES_STREAM(fopen, FILE, (const char *path, const char *mode), (path, mode), mode_cloexec(mode),
              path)
@@ -119,6 +123,9 @@ EXPORT DIR *opendir(const char *path)
         return NULL;
     }
     DIR *directory = REAL(opendir)(path);
+    if (unlikely(directory == NULL) && police_retries(HERE)) {
+        directory = REAL(opendir)(path);
+    }
     shim_took_for(HERE, descriptor_of_directory(directory), LEDGER_FD_DIRECTORY, true,
                   directory ? shim_path_owner(path) : 0);
     return directory;

@@ -166,7 +166,7 @@ static long took(const struct unwind_start *here, const struct taker *taker, con
     if (shim_polices(POLICY_LIMIT) && police_refuses_fds(here, 1, owner_before(a))) {
         return -1;
     }
-    int result = (int)made(a);
+    int result = (int)TRY_TWICE(here, made(a));
     bool good = result >= 0;
     return shim_took_for(here, result, (enum ledger_fd_kind)taker->kind,
                          good && is_cloexec(taker, a), good ? owner_of(a) : 0);
@@ -178,7 +178,7 @@ static long took_pair(const struct unwind_start *here, const long *a, const int 
     if (shim_limits_fds(here, 2)) {
         return -1;
     }
-    long result = made(a);
+    long result = TRY_TWICE(here, made(a));
     shim_took(here, result == 0 ? fds[0] : -1, kind, cloexec);
     if (result == 0) {
         shim_took(here, fds[1], kind, cloexec);
@@ -193,7 +193,7 @@ static long took_if(const struct unwind_start *here, bool takes, enum ledger_fd_
     if (!takes) {
         return made(a);
     }
-    return shim_limits_fds(here, 1) ? -1 : shim_took(here, (int)made(a), kind, true);
+    return shim_limits_fds(here, 1) ? -1 : shim_took(here, (int)TRY_TWICE(here, made(a)), kind, true);
 }
 
 static long ioctl_made(const struct unwind_start *here, const long *a)

@@ -137,6 +137,7 @@ int api_assign_range(const struct sandbox_event *event, uint64_t id, uint64_t st
                                       .start = start,
                                       .end = end,
                                       .owner = (uint32_t)id,
+                                      .detail = id ? LEDGER_ASSIGNED : 0,
                                       .ticket = ledger_ticket(event->ledger),
                                       .now_ns = event->now_ns};
     return ledger_map_assign(event->ledger, event->actor, &assign);
