@@ -7,8 +7,8 @@
  * prints a line a row and round: the row's name and the nanoseconds of one turn. Each loop runs
  * at a call depth of 14, in code without frame pointers, as most programs are built. --live has
  * so many mappings held before the first loop starts, and so many descriptors unless --fds says
- * otherwise; --owners so many sandboxes; with `report` as the row, so many unlike mappings are held
- * and the program exits, saying when.
+ * otherwise; --owners so many sandboxes; with --scope=1 what the loops take is a sandbox's; with
+ * `report` as the row, so many unlike mappings are held and the program exits, saying when.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -55,6 +55,18 @@ static void loop_mmap(struct work *work, uint64_t turns)
         void *p =
             mmap(work->hole, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (p != work->hole || munmap(p, PAGE) != 0) {
+            die("mmap, munmap");
+        }
+    }
+}
+
+/* Where the kernel likes, or a policy. */
+static void loop_anywhere(struct work *work, uint64_t turns)
+{
+    (void)work;
+    for (uint64_t i = 0; i < turns; i++) {
+        void *p = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (p == MAP_FAILED || munmap(p, PAGE) != 0) {
             die("mmap, munmap");
         }
     }
@@ -175,7 +187,7 @@ static const struct row {
 } rows[] = {
     {"mmap+munmap", loop_mmap}, {"memfd_create+close", loop_memfd}, {"dup+close", loop_dup},
     {"ioctl", loop_ioctl},      {"random-remap", loop_random},      {"kvm-run", loop_kvm_run},
-    {"owner", loop_owner},
+    {"owner", loop_owner},      {"mmap-anywhere", loop_anywhere},
 };
 
 static uint64_t now_ns(void)
@@ -352,12 +364,13 @@ int main(int argc, char **argv)
     uint64_t rounds = 3;
     uint64_t ms = 20;
     uint64_t depth = 14;
+    uint64_t scope = 0;
     int first = 1;
     while (first < argc &&
            (option(argv[first], "--live", &live) || option(argv[first], "--fds", &fds) ||
             option(argv[first], "--owners", &owners) || option(argv[first], "--threads", &count) ||
             option(argv[first], "--rounds", &rounds) || option(argv[first], "--ms", &ms) ||
-            option(argv[first], "--depth", &depth))) {
+            option(argv[first], "--depth", &depth) || option(argv[first], "--scope", &scope))) {
         first++;
     }
     if (first == argc || count < 1 || count > 64) {
@@ -381,6 +394,9 @@ int main(int argc, char **argv)
     fds = hold_fds(&threads[0].work, fds == UINT64_MAX ? live : fds);
     for (uint64_t i = 0; i < owners; i++) {
         boxledger_begin("others");
+    }
+    if (scope != 0) {
+        boxledger_enter(boxledger_begin("scope"));
     }
     printf("held %llu %llu\n", (unsigned long long)live, (unsigned long long)fds);
     printf("resident_kib %ld\n", resident_kib());
