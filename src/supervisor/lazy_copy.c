@@ -228,7 +228,8 @@ int lazy_copy_fill(struct lazy_copy *copy, uint64_t offset, uint64_t bytes)
     int failed = 0;
 
     pthread_mutex_lock(&copy->lock);
-    for (uint64_t piece = offset / PIECE_BYTES; failed == 0 && piece * PIECE_BYTES < end; piece++) {
+    for (uint64_t piece = offset / PIECE_BYTES;
+         failed == 0 && copy->missing > 0 && piece * PIECE_BYTES < end; piece++) {
         if (is_there(copy, piece))
             continue;
         failed = copy->failed != 0 ? copy->failed : fill_piece(copy, piece);

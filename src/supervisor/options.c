@@ -5,6 +5,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -29,8 +30,7 @@
 #define DEFAULT_CHURN_COUNT 1000
 #define DEFAULT_SERVE_JOBS 32
 
-/* Of a profile: an option's name and a path. */
-#define LINE_BYTES (PATH_MAX + 64)
+#define PROFILE_BYTES 65536
 
 /* A whole number from `low` to `high`. */
 static int read_number(const char *text, uint64_t low, uint64_t high, uint64_t *number,
@@ -330,41 +330,50 @@ static int read_one(struct options *options, enum options_command command, const
     return 0;
 }
 
-/* A line of a profile: an option, nothing, or a comment. What an option says is kept, as the
- * command line is, until the process ends. */
-static int read_line(struct options *options, char *line, struct error *error)
+/* The text of a profile, which is kept, as the command line is, until the process ends; or NULL. */
+static char *read_text(struct options *options, const char *path, struct error *error)
 {
-    char *kept;
+    owned_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
+    owned_memory char *text = NULL;
+    size_t have = 0;
+    ssize_t got;
 
-    line += strspn(line, " \t");
-    line[strcspn(line, "\n")] = 0;
-    if (line[0] == 0 || line[0] == '#')
-        return 0;
-    kept = strdup(line);
-    if (!kept)
-        return error_set(error, ENOMEM, "no room for a line");
-    return read_one(options, options->command, kept, error);
+    if (fd >= 0)
+        text = calloc(1, PROFILE_BYTES + 1);
+    do {
+        got = text ? read(fd, text + have, PROFILE_BYTES + 1 - have) : -1;
+        have += got > 0 ? (size_t)got : 0;
+    } while (got > 0);
+    if (got < 0)
+        (void)error_set(error, errno, "cannot read %s", path);
+    else if (have > PROFILE_BYTES || strlen(text) != have)
+        (void)error_set(error, 0, "%s is not a text of at most %d bytes", path, PROFILE_BYTES);
+    else
+        return options->texts[options->text_count++] = owned_memory_move(text);
+    return NULL;
 }
 
 static int set_profile(struct options *options, const char *value, struct error *error)
 {
-    char line[LINE_BYTES];
-    owned_file FILE *file = NULL;
+    char *rest;
 
     if (options->in_profile)
         return error_set(error, 0, "a profile cannot name another one");
-    file = fopen(value, "re");
-    if (!file)
-        return error_set(error, errno, "cannot read %s", value);
+    if (options->text_count == OPTIONS_PROFILES_MAX)
+        return error_set(error, 0, "more than %d profiles", OPTIONS_PROFILES_MAX);
+    rest = read_text(options, value, error);
+    if (!rest)
+        return -1;
     options->in_profile = true;
-    for (unsigned number = 1; errno = 0, fgets(line, sizeof line, file); number++) {
-        if (!strchr(line, '\n') && !feof(file))
-            return error_set(error, 0, "%s, line %u: too long", value, number);
-        if (read_line(options, line, error) != 0)
+    for (unsigned number = 1; rest; number++) {
+        const char *line = strsep(&rest, "\n");
+
+        line += strspn(line, " \t");
+        if (line[0] != 0 && line[0] != '#' && read_one(options, options->command, line, error) != 0)
             return error_prefix(error, "%s, line %u", value, number);
     }
     options->in_profile = false;
-    return ferror(file) ? error_set(error, errno, "cannot read %s", value) : 0;
+    return 0;
 }
 
 /* The options that the environment may give. The command line comes after it. */

@@ -5,11 +5,15 @@
 #define SUPERVISOR_OPTIONS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "supervisor/profile.h"
 
 struct error;
+
+/* More --profile options than this are a mistake. */
+#define OPTIONS_PROFILES_MAX 16
 
 /* Which commands an option belongs to: bits. */
 enum options_command {
@@ -40,6 +44,8 @@ struct options {
     /* While they are read. */
     enum options_command command;
     bool in_profile;
+    char *texts[OPTIONS_PROFILES_MAX]; /* of profiles */
+    size_t text_count;
 };
 
 /* Reads argv, whose first is the command's own name. Returns 0, or -1 with the reason. */

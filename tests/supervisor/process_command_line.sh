@@ -53,7 +53,8 @@ refuses $usage "line 1: --nonsense is not an option here" run --profile="$work/p
 printf 'profile=%s\n' "$work/profile" >"$work/profile"
 refuses $usage "line 1: --profile: a profile cannot name another" run --profile="$work/profile" true
 printf 'hostname=%05000d\n' 1 >"$work/profile"
-refuses $usage "line 1: too long" run --profile="$work/profile" true
+refuses $usage "line 1: --hostname: a host's name has from 1" run --profile="$work/profile" true
+refuses $usage "/dev/zero is not a text of at most 65536 bytes" run --profile=/dev/zero true
 chmod 000 "$work/profile"
 [[ $(id -u) -eq 0 ]] && as=(setpriv --reuid=65534 --regid=65534 --clear-groups)
 refuses $usage "--profile: cannot read $work/profile: Permission denied" \
