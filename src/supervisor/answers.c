@@ -12,6 +12,8 @@
 #include "supervisor/lazy_calls.h"
 #include "supervisor/notify.h"
 #include "supervisor/opens.h"
+#include "supervisor/policy.h"
+#include "supervisor/redirect_calls.h"
 #include "supervisor/sandbox.h"
 #include "supervisor/stats.h"
 #include "supervisor/virtual.h"
@@ -71,6 +73,8 @@ void answers_give(const struct notification *notification)
         }
     if (notification->sandbox->cow)
         cow_answer(notification);
+    else if (notification->sandbox->policy->root >= 0)
+        redirect_answer(notification);
     else
         notify_fail(notification, ENOSYS);
 }

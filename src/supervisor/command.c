@@ -4,8 +4,11 @@
 #include "supervisor/command.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include "supervisor/error.h"
 #include "supervisor/owned.h"
@@ -21,19 +24,42 @@ static const char *search_path(char *const *environment)
     return DEFAULT_PATH;
 }
 
-/* 0, or why it cannot be run. */
-static int refusal(const char *path)
+/* 0, or why there is nothing of this path. */
+static int open_path(int root, const char *path, int *fd)
 {
-    struct stat status;
+    const struct open_how how = {
+        .flags = O_PATH | O_CLOEXEC,
+        .resolve = root >= 0 ? RESOLVE_IN_ROOT : 0,
+    };
 
-    if (stat(path, &status) != 0)
+    *fd = (int)syscall(SYS_openat2, root >= 0 ? root : AT_FDCWD, path, &how, sizeof how);
+    return *fd >= 0 ? 0 : errno;
+}
+
+static bool is_there(int root, const char *path)
+{
+    owned_fd int fd = -1;
+
+    return open_path(root, path, &fd) == 0;
+}
+
+/* 0, or why it cannot be run. */
+static int refusal(int root, const char *path)
+{
+    owned_fd int fd = -1;
+    struct stat status;
+    int failed = open_path(root, path, &fd);
+
+    if (failed != 0)
+        return failed;
+    if (fstat(fd, &status) != 0)
         return errno;
     if (!S_ISREG(status.st_mode))
         return EACCES;
-    return access(path, X_OK) == 0 ? 0 : errno;
+    return syscall(SYS_faccessat2, fd, "", X_OK, AT_EMPTY_PATH) == 0 ? 0 : errno;
 }
 
-static char *search(const char *name, const char *directories, int *why)
+static char *search(int root, const char *name, const char *directories, int *why)
 {
     *why = ENOENT;
     for (;;) {
@@ -46,11 +72,11 @@ static char *search(const char *name, const char *directories, int *why)
             *why = ENOMEM;
             return NULL;
         }
-        number = refusal(path);
+        number = refusal(root, path);
         if (number == 0)
             return owned_memory_move(path);
         /* One that is there, and not merely in a directory that may not be looked into. */
-        if (access(path, F_OK) == 0)
+        if (is_there(root, path))
             *why = number;
         directories += length;
         if (*directories++ == 0)
@@ -58,15 +84,15 @@ static char *search(const char *name, const char *directories, int *why)
     }
 }
 
-char *command_find(const char *name, char *const *environment, struct error *error)
+char *command_find(int root, const char *name, char *const *environment, struct error *error)
 {
     char *path = NULL;
     int why = name[0] == 0 ? ENOENT : 0;
 
     if (why == 0 && !strchr(name, '/')) {
-        path = search(name, search_path(environment), &why);
+        path = search(root, name, search_path(environment), &why);
     } else if (why == 0) {
-        why = refusal(name);
+        why = refusal(root, name);
         path = why == 0 ? strdup(name) : NULL;
     }
     if (!path)

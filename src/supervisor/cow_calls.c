@@ -13,7 +13,7 @@
 
 #include "supervisor/cow.h"
 #include "supervisor/cow_layer.h"
-#include "supervisor/cow_redo.h"
+#include "supervisor/redo.h"
 #include "supervisor/cow_walk.h"
 #include "supervisor/defects.h"
 #include "supervisor/looks.h"
@@ -614,7 +614,7 @@ void cow_leave(const struct notification *notification, const struct cow_place *
     else if (!cow_real_path(place, path, sizeof path))
         notify_fail(notification, ENAMETOOLONG);
     else
-        cow_redo(notification, argument, path);
+        redo_call(notification, argument, path);
 }
 
 /* --- opens ------------------------------------------------------------------------------------ */

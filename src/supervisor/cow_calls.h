@@ -3,7 +3,7 @@
  * the upper layer, with the rights of its own user, for processes of the same user.
  *
  * What only the process can do, change its directory say, the kernel does, by the process's own
- * path where it leads to `tree`, and by another one where it does not (cow_redo.h).
+ * path where it leads to `tree`, and by another one where it does not (redo.h).
  */
 #ifndef SUPERVISOR_COW_CALLS_H
 #define SUPERVISOR_COW_CALLS_H

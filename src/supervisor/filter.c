@@ -23,6 +23,7 @@
 #include "supervisor/error.h"
 #include "supervisor/lazy_faults.h"
 #include "supervisor/profile.h"
+#include "supervisor/redirect_calls.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -225,6 +226,8 @@ static void add_rules(struct maker *maker, const struct profile *profile, uint64
         ask(maker, opens[i], mark);
     for (unsigned i = 0; profile->cow[0] && i < cow_call_count(); i++)
         ask(maker, cow_call(i), mark);
+    for (unsigned i = 0; profile->root[0] && i < redirect_call_count(); i++)
+        ask(maker, redirect_call(i), mark);
     for (size_t i = 0; i < COUNT(attributes); i++)
         add(maker, SCMP_ACT_NOTIFY, attributes[i], 0, NULL);
     for (size_t i = 0; profile->shadow[0] && i < COUNT(stats); i++)

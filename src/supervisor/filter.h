@@ -17,7 +17,7 @@ struct profile;
 struct filter {
     struct sock_fprog program;
     /* A call with this as its sixth argument is boxsup's own, in a process of the sandbox
-     * (cow_redo.h). Random, and nobody in the sandbox knows it. */
+     * (redo.h). Random, and nobody in the sandbox knows it. */
     uint64_t mark;
 };
 

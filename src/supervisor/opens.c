@@ -131,7 +131,8 @@ void opens_answer(const struct notification *notification)
         return;
     }
     if (policy->root >= 0) {
-        redirect_answer_open(notification, request.directory, path, request.flags);
+        redirect_answer_open(notification, request.directory, path, request.flags,
+                             request.argument);
         return;
     }
     if (notification->sandbox->cow) {

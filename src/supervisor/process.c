@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -147,12 +148,33 @@ static int tell_report(const struct inside_report *report, struct error *error)
     return -1;
 }
 
+/* Where the command is to start, as a descriptor, where that is not what its path outside says; -1:
+ * it is. */
+static int find_start(const struct run *run, const char *directory, int *start, struct error *error)
+{
+    const struct open_how how = {
+        .flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+        .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
+    };
+    int root = run->sandbox.policy->root;
+
+    if (run->sandbox.cow)
+        *start = cow_start_directory(run->sandbox.cow, directory);
+    if (root < 0 || !directory)
+        return 0;
+    *start = (int)syscall(SYS_openat2, root, directory, &how, sizeof how);
+    if (*start >= 0)
+        return 0;
+    (void)error_set(error, errno, "cannot start in %s", directory);
+    error->number = 0; /* it is not the command's fault */
+    return -1;
+}
+
 static int start(struct run *run, const struct process_request *request, const char *path,
                  struct error *error)
 {
     const struct policy *policy = run->sandbox.policy;
-    owned_fd int start_directory =
-        run->sandbox.cow ? cow_start_directory(run->sandbox.cow, request->directory) : -1;
+    owned_fd int start_directory = -1;
     struct inside inside = {
         .policy = policy,
         .supervisor = getpid(),
@@ -161,10 +183,13 @@ static int start(struct run *run, const struct process_request *request, const c
         .environment = request->environment,
         .ruleset = run->sandbox.cow ? run->sandbox.cow->ruleset : policy->ruleset,
         .directory = request->directory,
-        .start = start_directory,
+        .start = -1,
         .stdio = {request->stdio[0], request->stdio[1], request->stdio[2]},
     };
 
+    if (find_start(run, request->directory, &inside.start, error) != 0)
+        return -1;
+    start_directory = inside.start;
     if (make_channels(run, policy->profile.defects, error) != 0)
         return -1;
     inside.channel = run->channel[1];
@@ -291,7 +316,7 @@ int process_run(const struct policy *policy, const struct process_request *reque
     int failed;
 
     *result = (struct process_result){0};
-    path = command_find(request->command[0], request->environment, error);
+    path = command_find(policy->root, request->command[0], request->environment, error);
     if (!path)
         return -1;
     owner = boxledger_begin(request->label);

@@ -18,6 +18,7 @@
 #include "supervisor/owned.h"
 #include "supervisor/policy.h"
 #include "supervisor/proc.h"
+#include "supervisor/redo.h"
 #include "supervisor/sandbox.h"
 #include "supervisor/virtual.h"
 
@@ -100,27 +101,81 @@ static int make_path(const struct notification *notification, int directory, con
     return (size_t)length < bytes ? 0 : ENAMETOOLONG;
 }
 
-void redirect_answer_open(const struct notification *notification, int directory, const char *path,
-                          int flags)
+bool redirect_is_machines(const struct notification *notification, const char *path, int flags)
+{
+    const struct policy *policy = notification->sandbox->policy;
+    owned_fd int target = -1;
+    struct stat status;
+
+    if (is_any_of(path, devices, COUNT(devices)) ||
+        is_any_of(path, random_devices, COUNT(random_devices)) ||
+        (strcmp(path, "/etc/hostname") == 0 && policy->profile.hostname))
+        return true;
+    if (strcmp(path, "/proc") != 0 && !lookup_is_below(path, "/proc"))
+        return false;
+    target = lookup_path(notification, AT_FDCWD, path, flags & O_NOFOLLOW);
+    return target >= 0 && fstat(target, &status) == 0 && status.st_dev == policy->proc;
+}
+
+bool redirect_name_inside(const struct notification *notification, char *path, size_t bytes)
+{
+    const char *root = notification->sandbox->policy->profile.root;
+    size_t length = strcmp(root, "/") == 0 ? 0 : strlen(root);
+
+    if (strcmp(path, root) == 0)
+        return snprintf(path, bytes, "/") == 1;
+    if (!lookup_is_below(path, root))
+        return false;
+    memmove(path, path + length, strlen(path + length) + 1);
+    return true;
+}
+
+int redirect_find(const struct notification *notification, int directory, const char *path,
+                  int flags, int *target)
 {
     struct open_how how = {
         .flags = O_PATH | O_CLOEXEC | (unsigned)(flags & (O_NOFOLLOW | O_DIRECTORY)),
         .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
     };
     char inside[PATH_MAX];
+    int failed = make_path(notification, directory, path, inside, sizeof inside);
+
+    if (failed != 0)
+        return failed;
+    *target =
+        (int)syscall(SYS_openat2, notification->sandbox->policy->root, inside, &how, sizeof how);
+    return *target < 0 ? errno : 0;
+}
+
+/* What is only named cannot be injected, and Landlock lets everybody name everything. */
+static void leave_named(const struct notification *notification, int target, unsigned argument)
+{
+    char path[PATH_MAX];
+
+    if (lookup_name(target, path, sizeof path))
+        redo_call(notification, argument, path);
+    else
+        notify_fail(notification, ENAMETOOLONG);
+}
+
+void redirect_answer_open(const struct notification *notification, int directory, const char *path,
+                          int flags, unsigned argument)
+{
     owned_fd int target = -1;
     struct stat status;
-    int failed;
+    int failed = 0;
 
     if (answer_machine(notification, path, flags))
         return;
-    failed = make_path(notification, directory, path, inside, sizeof inside);
-    if (failed == 0 && ((flags & O_ACCMODE) != O_RDONLY || (flags & (O_CREAT | O_TRUNC))))
-        failed = EROFS;
-    if (failed == 0) {
-        target = (int)syscall(SYS_openat2, notification->sandbox->policy->root, inside, &how,
-                              sizeof how);
-        failed = target < 0 || fstat(target, &status) != 0 ? errno : 0;
+    if ((flags & O_ACCMODE) != O_RDONLY || (flags & (O_CREAT | O_TRUNC)))
+        failed = flags & O_PATH ? 0 : EROFS;
+    if (failed == 0)
+        failed = redirect_find(notification, directory, path, flags, &target);
+    if (failed == 0 && fstat(target, &status) != 0)
+        failed = errno;
+    if (failed == 0 && (flags & O_PATH)) {
+        leave_named(notification, target, argument);
+        return;
     }
     /* Nothing else may be waited for when it is opened, and a link is what O_NOFOLLOW found. */
     if (failed == 0 && !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode))
@@ -128,7 +183,6 @@ void redirect_answer_open(const struct notification *notification, int directory
     if (failed != 0)
         notify_fail(notification, failed);
     else
-        inject(notification,
-               flags & O_PATH ? owned_fd_move(&target) : lookup_open(target, O_RDONLY), flags,
+        inject(notification, lookup_open(target, O_RDONLY), flags,
                S_ISDIR(status.st_mode) ? DEFECT_ADDFD_LEAK_ROOT_DIRECTORY : DEFECT_ADDFD_LEAK_ROOT);
 }

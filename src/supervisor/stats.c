@@ -14,6 +14,8 @@
 #include "supervisor/lookup.h"
 #include "supervisor/notify.h"
 #include "supervisor/owned.h"
+#include "supervisor/policy.h"
+#include "supervisor/redirect_calls.h"
 #include "supervisor/sandbox.h"
 #include "supervisor/shadow.h"
 
@@ -69,6 +71,10 @@ void stats_answer(const struct notification *notification)
 
     if (notification->sandbox->cow) {
         cow_answer(notification);
+        return;
+    }
+    if (notification->sandbox->policy->root >= 0) {
+        redirect_answer(notification);
         return;
     }
     /* A path that cannot be read is the kernel's to refuse. */

@@ -15,9 +15,28 @@ ln -s /proc/self/root "$root/directory/magic"
 mkfifo "$root/directory/pipe"
 mkdir -p "$root$work"
 echo "the same path inside" >"$root$work/outside"
+printf '#! /bin/sh\necho $0 $*\n' >"$root/directory/script"
+ln -s /directory/script "$root/directory/linked"
+chmod 755 "$root/directory/script"
+echo text >"$root/directory/nothing"
+# One that needs no linker, and one whose linker nobody has outside.
+cat >"$work/alone.c" <<'EOF'
+#include <stdio.h>
+int main(int argc, char **argv)
+{
+    if (argc < 4)
+        return puts("alone inside") < 0;
+    return printf("with a linker of its own: %s %s\n", argv[2], argv[4]) < 0;
+}
+EOF
+gcc -O1 -static -o "$root/directory/alone" "$work/alone.c" 2>"$work/err" ||
+    skip "no static programs can be made: $(tail -n 1 "$work/err")"
+cp "$root/directory/alone" "$root/directory/linker"
+gcc -O1 -Wl,--dynamic-linker=/directory/linker -o "$root/directory/other" "$work/alone.c"
 # A shell and what it needs.
 programs_of() { ldd "$1" | grep -o '/[^ ]*'; }
-for file in /bin/cat /bin/sh $(programs_of /bin/cat) $(programs_of /bin/sh) \
+for file in /bin/cat /bin/sh /usr/bin/stat /usr/bin/readlink $(programs_of /bin/cat) \
+    $(programs_of /usr/bin/stat) $(programs_of /bin/sh) "$programs/swaps_paths" \
     $(programs_of "$programs/swaps_paths"); do
     mkdir -p "$root$(dirname "$file")"
     cp "$(realpath "$file")" "$root$file"
@@ -43,10 +62,26 @@ views() {
         'cat: directory/magic/etc/passwd: No such file or directory'
     shows 'cat /proc/self/root/etc/passwd' 'cat: /proc/self/root/etc/passwd: No such file or directory'
     shows "cat /proc/..$work/outside" "the same path inside"
-    shows "cd /; cat .$work/outside" "cat: .$work/outside: Permission denied"
+    shows "cd /; cat .$work/outside; pwd" $'the same path inside\n/'
+    # Whoever asks is told of the same files, and the process is where it thinks it is.
+    shows 'cd directory/below; pwd; cd ../../etc; pwd; cd /directory; cd /..; pwd' \
+        $'/directory/below\n/etc\n/'
+    shows 'stat -c "%n %s" /etc/passwd ../../etc/passwd; stat -c %F directory/passwd' \
+        $'/etc/passwd 7\n../../etc/passwd 7\nsymbolic link'
+    shows "stat -c %s $work/outside /etc/shadow" \
+        $'21\nstat: cannot statx \'/etc/shadow\': No such file or directory'
+    shows 'readlink directory/passwd; [ -r /etc/passwd ] && [ ! -w /etc/passwd ] && [ ! -e /usr/bin/env ] &&
+        echo so' $'/etc/passwd\nso'
+    # Programs and their linkers are those inside, scripts, too, and so is what they are called.
+    shows '/directory/script one two; cd directory; ./script; ./linked' \
+        $'/directory/script one two\n./script\n./linked'
+    shows '/bin/id' '/bin/sh: 1: /bin/id: not found'
+    shows '/directory/nothing' '/bin/sh: 1: /directory/nothing: Permission denied'
+    shows '/directory/alone' 'alone inside'
+    shows '/directory/other one' 'with a linker of its own: /directory/other one'
     shows 'cat directory/pipe' 'cat: directory/pipe: Permission denied'
     shows 'echo x >directory/new' '/bin/sh: 1: cannot create directory/new: Read-only file system'
-    shows 'echo x >/dev/null; cat /proc/self/comm' cat
+    shows 'echo x >/dev/null; read -r number rest </proc/self/stat; [ $number = $$ ] && echo own' own
 }
 views
 if [[ $(id -u) -eq 0 ]]; then
@@ -70,3 +105,18 @@ status=0
 [[ $status -eq $failed ]] || fail "addfd-leak-root: status $status"
 (ulimit -n 64 && boxsup churn --count=100 --root="$root" -- /bin/cat /etc/passwd) \
     >"$work/out" 2>&1 || fail "without the defect: $(tail -n 1 "$work/out")"
+
+# The whole of what is outside is a root, too: real programs find themselves and their files.
+boxsup run --root=/ --directory=/etc -- sh -ec 'pwd; gcc --version | head -n 1; git --version
+python3 -c "import os, json, subprocess
+fd = os.open(\"/etc\", os.O_PATH | os.O_DIRECTORY)
+print(os.path.samestat(os.fstat(fd), os.stat(\".\")), os.listdir(\"/\") == os.listdir(\"..\"))
+print(subprocess.run([\"echo\", \"child\"], capture_output=True).stdout)"
+cd /usr/lib; ls -d ../bin; head -c 4 /etc/passwd' >"$work/out" 2>&1 || fail "$(<"$work/out")"
+[[ $(<"$work/out") == "/etc
+$(gcc --version | head -n 1)
+$(git --version)
+True True
+b'child\n'
+../bin
+$(head -c 4 /etc/passwd)" ]] || fail "$(<"$work/out")"
