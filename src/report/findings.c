@@ -12,6 +12,8 @@
 #include <uthash.h>
 
 #include "ledger/fault.h"
+#include "ledger/kinds.h"
+#include "policy/policy.h"
 #include "report/allocators.h"
 #include "report/codes.h"
 #include "report/growing.h"
@@ -26,6 +28,9 @@ static const char *const verdict_names[REPORT_VERDICTS] = {
     [REPORT_DOUBLE_CLOSE] = "double-close",
     [REPORT_FOREIGN_CLOSE] = "foreign-close",
     [REPORT_INHERITABLE] = "inheritable",
+    [REPORT_RECLAIMED] = "reclaimed",
+    [REPORT_RESCUED] = "rescued",
+    [REPORT_LIMITED] = "limited",
     [REPORT_HELD] = "held",
     [REPORT_REFUSED] = "refused",
 };
@@ -33,6 +38,19 @@ static const char *const verdict_names[REPORT_VERDICTS] = {
 const char *report_verdict_name(enum report_verdict verdict)
 {
     return verdict_names[verdict];
+}
+
+const char *report_policy_name(uint64_t on, unsigned n)
+{
+    static const struct {
+        const char *name;
+        enum policy bit;
+    } policies[REPORT_POLICIES] = {{"reclaim", POLICY_RECLAIM},
+                                   {"rescue", POLICY_RESCUE},
+                                   {"limit", POLICY_LIMIT},
+                                   {"placement", POLICY_PLACEMENT}};
+
+    return on & policies[n].bit ? policies[n].name : NULL;
 }
 
 const char *report_resource_name(enum report_resource resource)
@@ -283,12 +301,27 @@ static struct group *group_case(struct groups *groups, const struct verdicts_cas
     return group;
 }
 
+/* What a policy took back, as its event has it. */
+static const char *what_was_reclaimed(struct groups *groups, const struct ledger_event *event)
+{
+    struct ledger_mapping mapping = {.flags = event->error};
+    struct verify_held held = {.resource = REPORT_MAPPING, .mapping = &mapping};
+
+    if (event->kind == LEDGER_EVENT_RECLAIMED_FD)
+        return ledger_fd_kind_names[event->error < LEDGER_FD_KINDS ? event->error : 0];
+    return names_of_mapping(&groups->report->arena, &held);
+}
+
 /* Of a descriptor that is still the one that an event was about. */
 static const char *what_of_event(struct groups *groups, const struct ledger_event *event)
 {
     const struct ledger_fd *fd = reader_record(groups->reader, LEDGER_FDS, event->start);
     struct verify_held held = {.resource = REPORT_FD, .fd = fd};
 
+    if (event->kind == LEDGER_EVENT_RECLAIMED_FD || event->kind == LEDGER_EVENT_RECLAIMED_MAPPING)
+        return what_was_reclaimed(groups, event);
+    if (event->kind == LEDGER_EVENT_LATE_UNMAP)
+        return "mapping";
     if (!fd || fd->state == LEDGER_EMPTY || fd->stack != event->stack)
         return "descriptor";
     return names_of_fd(&groups->report->arena, &held);
@@ -313,6 +346,22 @@ static void warn(struct groups *groups, const struct ledger_event *event)
     report->warnings[report->warning_count++] = warning;
 }
 
+/* One record tells of many sandboxes, and names the last. */
+static bool is_policys(uint32_t verdict)
+{
+    return verdict == REPORT_RECLAIMED || verdict == REPORT_RESCUED || verdict == REPORT_LIMITED;
+}
+
+static void note_last(struct groups *groups, struct report_finding *finding,
+                      const struct owners_item *owner)
+{
+    const char *label = owner->record->label;
+
+    finding->last_id = owner->record->serial;
+    finding->last_label =
+        arena_text(&groups->report->arena, label, strnlen(label, sizeof owner->record->label));
+}
+
 static void group_event(struct groups *groups, const struct ledger_event *event)
 {
     static const struct {
@@ -328,7 +377,19 @@ static void group_event(struct groups *groups, const struct ledger_event *event)
         [LEDGER_EVENT_DOUBLE_CLOSE] = {"close", REPORT_DOUBLE_CLOSE, REPORT_FD},
         [LEDGER_EVENT_FOREIGN_CLOSE] = {"close", REPORT_FOREIGN_CLOSE, REPORT_FD},
         [LEDGER_EVENT_INHERITABLE] = {NULL, REPORT_INHERITABLE, REPORT_FD},
+        [LEDGER_EVENT_RECLAIMED_FD] = {NULL, REPORT_RECLAIMED, REPORT_FD},
+        [LEDGER_EVENT_RECLAIMED_MAPPING] = {NULL, REPORT_RECLAIMED, REPORT_MAPPING},
+        [LEDGER_EVENT_LATE_CLOSE] = {NULL, REPORT_RECLAIMED, REPORT_FD},
+        [LEDGER_EVENT_LATE_UNMAP] = {NULL, REPORT_RECLAIMED, REPORT_MAPPING},
+        [LEDGER_EVENT_RESCUED] = {"munmap", REPORT_RESCUED, REPORT_MAPPING},
+        [LEDGER_EVENT_LIMITED_FD] = {"descriptor", REPORT_LIMITED, REPORT_FD},
+        [LEDGER_EVENT_LIMITED_MAPPING] = {"mapping", REPORT_LIMITED, REPORT_MAPPING},
+        [LEDGER_EVENT_ADVICE_REFUSED] = {"madvise", REPORT_REFUSED, REPORT_MAPPING},
     };
+    /* Told with what had been reclaimed. */
+    bool late = event->kind == LEDGER_EVENT_LATE_CLOSE || event->kind == LEDGER_EVENT_LATE_UNMAP;
+    uint32_t stack = late ? event->other_stack : event->stack;
+    uint32_t by = late ? event->stack : event->other_stack;
     const struct owners_item *owner;
     struct report_finding *finding;
     struct group_key key = {0};
@@ -339,7 +400,7 @@ static void group_event(struct groups *groups, const struct ledger_event *event)
         return;
     if (event->kind == LEDGER_EVENT_NEARLY_FULL)
         warn(groups, event);
-    if (event->kind >= sizeof kinds / sizeof *kinds)
+    if (event->kind >= sizeof kinds / sizeof *kinds || event->kind == LEDGER_EVENT_NEARLY_FULL)
         return;
     if (FAULT(double_close_unsaid) && event->kind == LEDGER_EVENT_DOUBLE_CLOSE)
         return;
@@ -350,28 +411,52 @@ static void group_event(struct groups *groups, const struct ledger_event *event)
                                                   : event->owner);
     key.verdict = kinds[event->kind].verdict;
     key.resource = kinds[event->kind].resource;
-    key.code = codes_of_stack(&groups->codes, event->stack);
-    key.owner_kind = kind_in_groups(owner);
-    key.what = id_of_text(groups, what);
-    key.error = event->error;
+    key.code = codes_of_stack(&groups->codes, stack);
+    key.owner_kind = is_policys(key.verdict) ? 0 : kind_in_groups(owner);
+    key.what = is_policys(key.verdict) ? 0 : id_of_text(groups, what);
+    key.error = key.verdict == REPORT_RECLAIMED ? 0 : event->error;
     group = find_group(groups, &key);
     finding = &group->finding;
-    if (finding->count == 0) {
-        group->stack = event->stack;
+    if (!finding->what || (!late && finding->count == 0)) {
+        group->stack = stack;
         finding->what = what;
         finding->owner_kind = owner ? names_of_owner(owner->record->kind) : "";
-        finding->error = event->error;
+        finding->error = (int)key.error;
     }
-    note_owner(groups, group, owners_index(&groups->owners, owner));
-    finding->count += event->count;
-    finding->bytes += event->bytes;
-    finding->address = event->start;
+    if (!is_policys(key.verdict))
+        note_owner(groups, group, owners_index(&groups->owners, owner));
+    else if (owner)
+        note_last(groups, finding, owner);
+    if (late) {
+        finding->late_releases += event->count;
+    } else {
+        finding->count += event->count;
+        finding->bytes += event->bytes;
+        finding->address = event->start;
+    }
     if (event->vmas)
         finding->vmas = event->vmas;
-    if (finding->verdict != REPORT_REFUSED && event->other_stack && finding->released_count < 2 &&
-        !(finding->released_count && group->released_by[0] == event->other_stack))
-        group->released_by[finding->released_count++] = event->other_stack;
+    if (finding->verdict != REPORT_REFUSED && by && finding->released_count < 2 &&
+        !(finding->released_count && group->released_by[0] == by))
+        group->released_by[finding->released_count++] = by;
     note_time(finding, groups->reader, event->first_ns, event->last_ns);
+}
+
+/* What of the refused unmaps still waits, by who called them. */
+static void group_waiting(struct groups *groups, const struct verify *verify)
+{
+    for (size_t i = 0; i < verify->count; i++) {
+        const struct ledger_mapping *mapping = verify->held[i].mapping;
+        struct group_key key = {REPORT_RESCUED, REPORT_MAPPING, 0, 0, 0, ENOMEM};
+        struct group *group;
+
+        if (!mapping || !verify_is_kept(&verify->held[i]) || !(mapping->detail & LEDGER_WAITS))
+            continue;
+        key.code = codes_of_stack(&groups->codes, mapping->unbound_stack);
+        HASH_FIND(hh, groups->all, &key, sizeof key, group);
+        if (group)
+            group->finding.waiting_bytes += verify->held[i].bytes;
+    }
 }
 
 /* --- growing ------------------------------------------------------------------------------------
@@ -708,6 +793,21 @@ static void count_totals(struct report *report, const struct reader *reader,
     report->missed_stacks = header->missed_stacks;
     report->missed_records = header->missed_records + header->owners_missed;
     report->lost_events = header->lost_events;
+    report->policies = (struct report_policies){
+        .on = header->policies,
+        .reclaimed_fds = header->reclaimed_fds,
+        .reclaimed_mappings = header->reclaimed_mappings,
+        .reclaimed_bytes = header->reclaimed_bytes,
+        .late_releases = header->late_releases,
+        .quarantined_fds = header->quarantined_fds,
+        .quarantined_bytes = header->quarantined_bytes,
+        .rescued = header->rescued,
+        .rescue_unmapped = header->rescue_unmapped,
+        .rescue_reused = header->rescue_reused,
+        .waiting_ranges = header->rescue_waiting_ranges,
+        .waiting_bytes = header->rescue_waiting_bytes,
+        .limited = header->limited,
+    };
 }
 
 /* The last moment that the ledger knows of: when a killed process was still there. */
@@ -779,6 +879,7 @@ static void group_all(struct groups *groups, const struct verify *verify, uint64
     group_censuses(groups);
     for (uint64_t i = 1; i < reader->tables[LEDGER_EVENTS].count; i++)
         group_event(groups, reader_record(reader, LEDGER_EVENTS, i));
+    group_waiting(groups, verify);
 }
 
 /* After suppressions: what they left out was not left behind, as far as the totals go. */
@@ -913,13 +1014,17 @@ void report_free(struct report *report)
     *report = (struct report){0};
 }
 
+/* What was reclaimed is a bug that goes on, however well it is made up for. */
+bool report_is_error(enum report_verdict verdict)
+{
+    return verdict == REPORT_LEAKED || verdict == REPORT_GROWING ||
+           verdict == REPORT_DOUBLE_CLOSE || verdict == REPORT_RECLAIMED;
+}
+
 bool report_has_errors(const struct report *report)
 {
-    for (size_t i = 0; i < report->findings.count; i++) {
-        enum report_verdict verdict = report->findings.items[i].verdict;
-
-        if (verdict == REPORT_LEAKED || verdict == REPORT_GROWING || verdict == REPORT_DOUBLE_CLOSE)
+    for (size_t i = 0; i < report->findings.count; i++)
+        if (report_is_error(report->findings.items[i].verdict))
             return true;
-    }
     return false;
 }

@@ -128,9 +128,21 @@ static json_t *finding_of(const struct report_finding *finding)
     for (unsigned i = 0; i < finding->name_count; i++)
         append(names, text_of(finding->names[i]));
     put(object, "names", names);
-    if (finding->verdict == REPORT_REFUSED) {
+    if (finding->verdict == REPORT_REFUSED || finding->verdict == REPORT_RESCUED ||
+        finding->verdict == REPORT_LIMITED) {
         put_number(object, "errno", (uint64_t)finding->error);
         put_number(object, "vmas", finding->vmas);
+    }
+    if (finding->verdict == REPORT_RECLAIMED)
+        put_number(object, "late_releases", finding->late_releases);
+    if (finding->verdict == REPORT_RESCUED)
+        put_number(object, "waiting_bytes", finding->waiting_bytes);
+    if (finding->last_id) {
+        json_t *last = json_object();
+
+        put_number(last, "id", finding->last_id);
+        put_text(last, "label", finding->last_label);
+        put(object, "last_owner", last);
     }
     if (finding->verdict == REPORT_DOUBLE_CLOSE || finding->verdict == REPORT_FOREIGN_CLOSE ||
         finding->verdict == REPORT_INHERITABLE)
@@ -201,6 +213,30 @@ static json_t *totals_of(const struct report *report)
     return object;
 }
 
+static json_t *policies_of(const struct report *report)
+{
+    const struct report_policies *did = &report->policies;
+    json_t *object = json_object(), *on = json_array();
+
+    for (unsigned i = 0; i < REPORT_POLICIES; i++)
+        if (report_policy_name(did->on, i))
+            append(on, text_of(report_policy_name(did->on, i)));
+    put(object, "on", on);
+    put_number(object, "reclaimed_fds", did->reclaimed_fds);
+    put_number(object, "reclaimed_mappings", did->reclaimed_mappings);
+    put_number(object, "reclaimed_bytes", did->reclaimed_bytes);
+    put_number(object, "late_releases", did->late_releases);
+    put_number(object, "quarantined_fds", did->quarantined_fds);
+    put_number(object, "quarantined_bytes", did->quarantined_bytes);
+    put_number(object, "rescued", did->rescued);
+    put_number(object, "rescue_unmapped", did->rescue_unmapped);
+    put_number(object, "rescue_reused", did->rescue_reused);
+    put_number(object, "waiting_ranges", did->waiting_ranges);
+    put_number(object, "waiting_bytes", did->waiting_bytes);
+    put_number(object, "limited", did->limited);
+    return object;
+}
+
 static json_t *owners_of(const struct report *report)
 {
     json_t *array = json_array();
@@ -260,6 +296,7 @@ json_t *json_of_report(const struct report *report, const struct write_options *
     put_number(object, "boxledger", 1);
     put(object, "process", process_of(report));
     put(object, "totals", totals_of(report));
+    put(object, "policies", policies_of(report));
     put(object, "owners", owners_of(report));
     put(object, "findings", findings_of(&report->findings));
     put(object, "refused", findings_of(&report->refused));

@@ -93,11 +93,6 @@ static void gather_runs(struct gathering *gathering, const struct judged_run *ru
 /* --- the verdict --------------------------------------------------------------------------------
  */
 
-static bool counts(enum report_verdict verdict)
-{
-    return verdict == REPORT_LEAKED || verdict == REPORT_GROWING || verdict == REPORT_DOUBLE_CLOSE;
-}
-
 static bool has_grown(const struct judged_item *item)
 {
     if (item->finding->verdict == REPORT_GROWING)
@@ -111,7 +106,7 @@ static void judge_item(struct judged_item *item, const struct judged_options *op
     item->known = options->baseline ? baseline_find(options->baseline, &item->entry) : NULL;
     item->entry.count = options->in_all_runs ? item->least : item->most;
     item->entry.rate = options->in_all_runs ? item->least_rate : item->most_rate;
-    if (!counts(item->finding->verdict))
+    if (!report_is_error(item->finding->verdict))
         item->state = JUDGED_TOLD;
     else if (item->known && !has_grown(item))
         item->state = JUDGED_KNOWN;
@@ -226,7 +221,7 @@ struct baseline_entry *judged_baseline(struct judged *judged, size_t *count)
     for (size_t i = 0; i < judged->count; i++) {
         const struct judged_item *item = &judged->items[i];
 
-        if (!item->finding || !counts(item->finding->verdict))
+        if (!item->finding || !report_is_error(item->finding->verdict))
             continue;
         entries[*count] = item->entry;
         entries[*count].count = item->most;
@@ -329,6 +324,14 @@ static char *what_happened(struct judged *judged, const struct judged_item *item
                             plural(count));
     case REPORT_FOREIGN_CLOSE:
         return arena_format(arena, "another sandbox's descriptor closed, %" PRIu64 " time%s", count,
+                            plural(count));
+    case REPORT_RECLAIMED:
+        return arena_format(arena, "%s left behind and reclaimed", things(judged, item));
+    case REPORT_RESCUED:
+        return arena_format(arena, "an munmap refused and rescued, %" PRIu64 " time%s", count,
+                            plural(count));
+    case REPORT_LIMITED:
+        return arena_format(arena, "a sandbox's limit reached, %" PRIu64 " time%s", count,
                             plural(count));
     default:
         return arena_format(arena, "%s that a sandbox's child may have got", things(judged, item));

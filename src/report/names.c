@@ -63,6 +63,10 @@ const char *names_of_mapping(struct arena *arena, const struct verify_held *held
 {
     unsigned flags = held->mapping->flags;
 
+    if (flags & LEDGER_KEPT)
+        return !(flags & LEDGER_FILE_MAP) && (held->mapping->detail & LEDGER_WAITS)
+                   ? "memory that waits to be unmapped"
+                   : "reclaimed range";
     if ((flags & LEDGER_ADOPTED) && held->name && held->name[0] == '/')
         return names_of_kernel(arena, held->name);
     if (flags & LEDGER_SHM_MAP)

@@ -17,6 +17,8 @@
 #include "raw.h"
 
 #define GROUPS_MAX 100u
+#define SPARE_STACKS                                                                               \
+    1024u /* where there is no memory: at the limit of VMAs a report is needed most */
 
 struct tally {
     uint32_t fds;
@@ -116,7 +118,7 @@ static void count_fds(const struct ledger *ledger, struct tally *tallies, uint64
     for (uint64_t i = 0; i < ledger->header->used[LEDGER_FDS]; i++) {
         const struct ledger_fd *fd = ledger_at(ledger, LEDGER_FDS, (uint32_t)i);
         if (!fd || !is_held(fd->state) || (fd->flags & LEDGER_INHERITED) || fd->stack >= stacks ||
-            raw_failed(raw_syscall2(SYS_fcntl, i, F_GETFD))) {
+            fd->kind == LEDGER_FD_RECLAIMED || raw_failed(raw_syscall2(SYS_fcntl, i, F_GETFD))) {
             continue;
         }
         tallies[fd->stack].fds++;
@@ -131,7 +133,7 @@ static void count_mappings(const struct ledger *ledger, struct tally *tallies, u
     for (uint64_t i = 1; i < ledger->header->used[LEDGER_MAPPINGS]; i++) {
         const struct ledger_mapping *mapping = ledger_at(ledger, LEDGER_MAPPINGS, (uint32_t)i);
         if (!mapping || !is_held(mapping->state) || mapping->stack >= stacks ||
-            !is_mapped(mapping)) {
+            (mapping->flags & LEDGER_KEPT) || !is_mapped(mapping)) {
             continue;
         }
         tallies[mapping->stack].mappings++;
@@ -276,6 +278,79 @@ static void tell_groups(const struct ledger *ledger, struct tally *tallies, uint
     end_line(line);
 }
 
+/* --- what policies did --- */
+
+static void put_count(struct line *line, uint64_t count, const char *one, const char *more)
+{
+    put_number(line, count, 10);
+    put(line, count == 1 ? one : more);
+}
+
+static void tell_event(const struct ledger *ledger, const struct ledger_event *event,
+                       struct line *line)
+{
+    switch (event->kind) {
+    case LEDGER_EVENT_RECLAIMED_FD:
+        put_count(line, event->count, " descriptor reclaimed", " descriptors reclaimed");
+        put(line, " from ended sandboxes, taken at:");
+        break;
+    case LEDGER_EVENT_RECLAIMED_MAPPING:
+        put_count(line, event->count, " mapping (", " mappings (");
+        put_size(line, event->bytes);
+        put(line, ") reclaimed from ended sandboxes, taken at:");
+        break;
+    case LEDGER_EVENT_LATE_CLOSE:
+    case LEDGER_EVENT_LATE_UNMAP:
+        put_count(line, event->count, " release", " releases");
+        put(line, " of what had been reclaimed, at:");
+        break;
+    case LEDGER_EVENT_RESCUED:
+        put_count(line, event->count, " refused munmap rescued (", " refused munmaps rescued (");
+        put_size(line, event->bytes);
+        put(line, "), called at:");
+        break;
+    case LEDGER_EVENT_LIMITED_FD:
+    case LEDGER_EVENT_LIMITED_MAPPING:
+        put(line, event->kind == LEDGER_EVENT_LIMITED_FD ? "a descriptor" : "a mapping");
+        put(line, " refused to sandboxes, ");
+        put_count(line, event->count, " time", " times");
+        put(line, ", which asked for it at:");
+        break;
+    default:
+        return;
+    }
+    end_line(line);
+    tell_stack(ledger, event->stack, line);
+}
+
+static void tell_policies(const struct ledger *ledger, struct line *line)
+{
+    const struct ledger_header *header = ledger->header;
+    if (header->policies == 0) {
+        return;
+    }
+    for (uint64_t i = 1; i < header->used[LEDGER_EVENTS]; i++) {
+        const struct ledger_event *event = ledger_at(ledger, LEDGER_EVENTS, (uint32_t)i);
+        if (event && event->state == LEDGER_LIVE) {
+            tell_event(ledger, event, line);
+        }
+    }
+    put(line, "boxledger: policies: ");
+    put_counts(line, header->reclaimed_fds, NULL, header->reclaimed_mappings,
+               header->reclaimed_bytes);
+    put(line, header->reclaimed_fds + header->reclaimed_mappings ? " reclaimed, "
+                                                                 : "nothing reclaimed, ");
+    put_count(line, header->rescued, " munmap rescued", " munmaps rescued");
+    if (header->rescue_waiting_bytes) {
+        put(line, " (");
+        put_size(line, header->rescue_waiting_bytes);
+        put(line, " still wait)");
+    }
+    put(line, ", ");
+    put_count(line, header->limited, " call refused to a sandbox", " calls refused to sandboxes");
+    end_line(line);
+}
+
 static void tell_incomplete(const struct ledger_header *header, struct line *line)
 {
     if (!header->incomplete) {
@@ -312,7 +387,30 @@ static void tell_summary(const struct ledger_header *header, const struct left *
     }
     put_number(line, ended, 10);
     put(line, ended == 1 ? " sandbox" : " sandboxes");
+    if (header->reclaimed_fds + header->reclaimed_mappings) {
+        put(line, "; ");
+        put_number(line, header->reclaimed_fds + header->reclaimed_mappings, 10);
+        put(line, " reclaimed");
+    }
     end_line(line);
+}
+
+/* Room for two tallies a stack; less than all stacks where the kernel gives none. */
+static size_t make_tallies(struct tallies *tallies)
+{
+    static struct tally spare[2 * SPARE_STACKS]; /* process-global: there is one report */
+    size_t size = (2 * tallies->stacks * sizeof(struct tally) + 4095) & ~(size_t)4095;
+    long memory = raw_syscall6(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE,
+                               MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (raw_failed(memory)) {
+        tallies->stacks = tallies->stacks < SPARE_STACKS ? tallies->stacks : SPARE_STACKS;
+        tallies->held = spare;
+        size = 0;
+    } else {
+        tallies->held = (struct tally *)memory;
+    }
+    tallies->left = tallies->held + tallies->stacks;
+    return size;
 }
 
 void plain_report(const struct ledger *ledger, const struct plain_terms *terms)
@@ -321,16 +419,7 @@ void plain_report(const struct ledger *ledger, const struct plain_terms *terms)
     struct tallies tallies = {.stacks = ledger->header->used[LEDGER_STACKS]};
     struct tally all = {0};
     struct left left = {0};
-    size_t size = (2 * tallies.stacks * sizeof(struct tally) + 4095) & ~(size_t)4095;
-    long memory = raw_syscall6(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE,
-                               MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (raw_failed(memory)) {
-        put(&line, "boxledger: no memory for a report");
-        end_line(&line);
-        return;
-    }
-    tallies.held = (struct tally *)memory;
-    tallies.left = tallies.held + tallies.stacks;
+    size_t size = make_tallies(&tallies);
     count_fds(ledger, tallies.held, tallies.stacks, &all);
     count_mappings(ledger, tallies.held, tallies.stacks, &all);
     const struct left_terms left_terms = {.now_ns = terms->now_ns,
@@ -351,9 +440,12 @@ void plain_report(const struct ledger *ledger, const struct plain_terms *terms)
     tell_groups(ledger, tallies.left, tallies.stacks,
                 " left behind by sandboxes, taken at:", &line);
     tell_groups(ledger, tallies.held, tallies.stacks, " still held, taken at:", &line);
+    tell_policies(ledger, &line);
     tell_incomplete(ledger->header, &line);
     tell_summary(ledger->header, &left, &line);
-    raw_syscall2(SYS_munmap, memory, size);
+    if (size) {
+        raw_syscall2(SYS_munmap, tallies.held, size);
+    }
 }
 
 /* --- a warning -------------------------------------------------------------------------------- */

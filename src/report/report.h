@@ -19,6 +19,9 @@ enum report_verdict {
     REPORT_DOUBLE_CLOSE,
     REPORT_FOREIGN_CLOSE,
     REPORT_INHERITABLE,
+    REPORT_RECLAIMED, /* left behind, and taken back by a policy */
+    REPORT_RESCUED,   /* an munmap that the kernel refused, and a policy made up for */
+    REPORT_LIMITED,   /* a sandbox's call that a limit refused */
     REPORT_HELD,
     REPORT_REFUSED,
     REPORT_VERDICTS
@@ -75,6 +78,20 @@ struct report_finding {
     double rate; /* resources more, per unit */
     enum report_rate_unit rate_unit;
     uint64_t limit_in; /* so many units until the limit is reached; or REPORT_LIMIT_UNKNOWN */
+    /* Only of what policies did: */
+    uint64_t late_releases; /* REPORT_RECLAIMED: what the supervisor itself released after that */
+    uint64_t waiting_bytes; /* REPORT_RESCUED: still mapped */
+    const char *last_label; /* of the sandbox that it was about, the last time; "": none */
+    uint64_t last_id;       /* 0: none */
+};
+
+/* What policies did, ever; `waiting` and `quarantined`: now. */
+struct report_policies {
+    uint64_t on; /* enum policy */
+    uint64_t reclaimed_fds, reclaimed_mappings, reclaimed_bytes, late_releases;
+    uint64_t quarantined_fds, quarantined_bytes;
+    uint64_t rescued, rescue_unmapped, rescue_reused, waiting_ranges, waiting_bytes;
+    uint64_t limited;
 };
 
 /* Descriptors of one name that the ledger never saw. */
@@ -130,6 +147,7 @@ struct report {
     uint64_t leaked_mappings, leaked_bytes, leaked_fds;
     uint32_t incomplete; /* LEDGER_INCOMPLETE_* */
     uint64_t missed_stacks, missed_records, lost_events;
+    struct report_policies policies;
     struct report_owner *owners;
     size_t owner_count;
     struct report_findings findings, live, refused;
@@ -161,6 +179,13 @@ void report_free(struct report *report);
 
 /* Whether something remains that --error-exitcode counts. */
 bool report_has_errors(const struct report *report);
+
+/* Whether a verdict is one of those. */
+bool report_is_error(enum report_verdict verdict);
+
+/* The n-th policy by name, if it is one of `on`; NULL if not. n from 0 to REPORT_POLICIES - 1. */
+#define REPORT_POLICIES 4u
+const char *report_policy_name(uint64_t on, unsigned n);
 
 const char *report_verdict_name(enum report_verdict verdict);
 const char *report_resource_name(enum report_resource resource);

@@ -35,6 +35,17 @@ static const struct {
      "What was done for one sandbox closed a descriptor of another.", "warning"},
     {REPORT_INHERITABLE, "Inheritable", "A descriptor that a sandbox's child may have got",
      "The descriptor had no close-on-exec flag when the child of a sandbox was made.", "warning"},
+    {REPORT_RECLAIMED, "Reclaimed", "What an ended sandbox left behind, taken back by a policy",
+     "A mapping or descriptor was left behind by an ended sandbox. The policy reclaim closed or "
+     "unmapped it; the code that forgets it is still there.",
+     "error"},
+    {REPORT_RESCUED, "Rescued", "An munmap that the kernel refused",
+     "The process had as many VMAs as it may have, so that one could not be split. The policy "
+     "rescue gave the pages back and unmaps the range when there is room.",
+     "warning"},
+    {REPORT_LIMITED, "Limited", "A sandbox that reached its limit",
+     "A call for a sandbox was refused because of limit_vmas, limit_bytes, limit_fds or a reserve.",
+     "warning"},
 };
 #define RULES (sizeof rules / sizeof *rules)
 

@@ -262,6 +262,72 @@ static void put_inheritable(FILE *out, const struct report_finding *finding)
     }
 }
 
+static void put_last(FILE *out, const struct report_finding *finding)
+{
+    if (finding->last_id == 0)
+        return;
+    (void)fprintf(out, "  the last time for %s sandbox %" PRIu64, finding->owner_kind,
+                  finding->last_id);
+    if (finding->last_label[0]) {
+        (void)fputs(" (", out);
+        put_text(out, finding->last_label);
+        (void)fputc(')', out);
+    }
+    (void)fputc('\n', out);
+}
+
+static void put_reclaimed(FILE *out, const struct report_finding *finding)
+{
+    struct number number, bytes;
+    bool fd = finding->resource == REPORT_FD;
+
+    (void)fprintf(out, "\nReclaimed: %s %s%s (", grouped(&number, finding->count),
+                  resource_word(finding), plural(finding->count));
+    put_text(out, finding->what);
+    if (!fd)
+        (void)fprintf(out, ", %s", size_text(&bytes, finding->bytes));
+    (void)fprintf(out, ") that ended sandboxes had left behind, taken at:\n");
+    put_stack(out, finding->stack);
+    put_last(out, finding);
+    if (finding->late_releases)
+        (void)fprintf(out, "  the supervisor itself %s %s of them after that, at:\n",
+                      fd ? "closed" : "unmapped", grouped(&number, finding->late_releases));
+    for (unsigned i = 0; finding->late_releases && i < finding->released_count; i++)
+        put_stack(out, finding->released_by[i]);
+}
+
+static void put_rescued(FILE *out, const struct report *report,
+                        const struct report_finding *finding)
+{
+    struct number number, bytes, vmas, limit;
+
+    (void)fprintf(out, "\nRescued: munmap, refused %s time%s with ENOMEM (%s)",
+                  grouped(&number, finding->count), plural(finding->count),
+                  size_text(&bytes, finding->bytes));
+    if (finding->vmas && report->max_map_count)
+        (void)fprintf(out, " at about %s of %s VMAs", grouped(&vmas, finding->vmas),
+                      grouped(&limit, report->max_map_count));
+    if (finding->waiting_bytes)
+        (void)fprintf(out, "; %s still wait%s", size_text(&bytes, finding->waiting_bytes),
+                      report->ended == REPORT_RUNNING ? "" : " at the end");
+    (void)fputs("; called at:\n", out);
+    put_stack(out, finding->stack);
+}
+
+static void put_limited(FILE *out, const struct report_finding *finding)
+{
+    struct number number, bytes;
+
+    (void)fprintf(out, "\nLimited: a %s, refused %s time%s with %s", resource_word(finding),
+                  grouped(&number, finding->count), plural(finding->count),
+                  finding->error == EMFILE ? "EMFILE" : "ENOMEM");
+    if (finding->bytes)
+        (void)fprintf(out, " (%s)", size_text(&bytes, finding->bytes));
+    (void)fputs(", asked for at:\n", out);
+    put_stack(out, finding->stack);
+    put_last(out, finding);
+}
+
 static void put_refused(FILE *out, const struct report *report,
                         const struct report_finding *finding)
 {
@@ -363,6 +429,43 @@ static void put_process(FILE *out, const struct report *report)
     }
 }
 
+/* What policies did: one line, where any is on. */
+static void put_policies(FILE *out, const struct report *report)
+{
+    const struct report_policies *did = &report->policies;
+    struct number number, bytes;
+    const char *separator = "";
+
+    if (did->on == 0)
+        return;
+    (void)fprintf(out, "==%" PRId64 "== policies: ", report->pid);
+    for (unsigned i = 0; i < REPORT_POLICIES; i++) {
+        if (!report_policy_name(did->on, i))
+            continue;
+        (void)fprintf(out, "%s%s", separator, report_policy_name(did->on, i));
+        separator = ", ";
+    }
+    if (did->reclaimed_fds)
+        (void)fprintf(out, "; reclaimed %s descriptor%s", grouped(&number, did->reclaimed_fds),
+                      plural(did->reclaimed_fds));
+    if (did->reclaimed_mappings)
+        (void)fprintf(out, "; reclaimed %s mapping%s (%s)",
+                      grouped(&number, did->reclaimed_mappings), plural(did->reclaimed_mappings),
+                      size_text(&bytes, did->reclaimed_bytes));
+    if (did->late_releases)
+        (void)fprintf(out, "; %s released late", grouped(&number, did->late_releases));
+    if (did->rescued)
+        (void)fprintf(out, "; rescued %s munmap%s", grouped(&number, did->rescued),
+                      plural(did->rescued));
+    if (did->waiting_ranges)
+        (void)fprintf(out, ", of which %s wait%s", size_text(&bytes, did->waiting_bytes),
+                      report->ended == REPORT_RUNNING ? "" : " still");
+    if (did->limited)
+        (void)fprintf(out, "; refused %s call%s of sandboxes", grouped(&number, did->limited),
+                      plural(did->limited));
+    (void)fputc('\n', out);
+}
+
 static void put_incomplete(FILE *out, const struct report *report)
 {
     static const struct {
@@ -407,6 +510,8 @@ void write_summary_add(struct write_summary *summary, const struct report *repor
             summary->growing++;
         if (finding->verdict == REPORT_DOUBLE_CLOSE)
             summary->double_closes += finding->count;
+        if (finding->verdict == REPORT_RECLAIMED)
+            summary->reclaimed += finding->count;
     }
 }
 
@@ -441,6 +546,8 @@ void text_write_summary(FILE *out, const struct write_summary *summary)
     if (summary->double_closes)
         (void)fprintf(out, "; %" PRIu64 " double close%s", summary->double_closes,
                       plural(summary->double_closes));
+    if (summary->reclaimed)
+        (void)fprintf(out, "; %" PRIu64 " reclaimed", summary->reclaimed);
     if (summary->processes > 1)
         (void)fprintf(out, " in %" PRIu64 " processes", summary->processes);
     (void)fputc('\n', out);
@@ -493,6 +600,12 @@ void text_write_finding(FILE *out, const struct report *report,
         put_foreign_close(out, finding);
     else if (finding->verdict == REPORT_INHERITABLE)
         put_inheritable(out, finding);
+    else if (finding->verdict == REPORT_RECLAIMED)
+        put_reclaimed(out, finding);
+    else if (finding->verdict == REPORT_RESCUED)
+        put_rescued(out, report, finding);
+    else if (finding->verdict == REPORT_LIMITED)
+        put_limited(out, finding);
     else
         put_held(out, report, finding);
 }
@@ -503,6 +616,7 @@ void text_write_report(FILE *out, const struct report *report, const struct writ
     struct write_summary summary = {0};
 
     put_process(out, report);
+    put_policies(out, report);
     put_incomplete(out, report);
     for (size_t i = 0; i < report->warning_count; i++)
         (void)fprintf(out, "==%" PRId64 "== warning: %s\n", report->pid, report->warnings[i].text);

@@ -83,6 +83,8 @@ static void judge_fd(const struct judge *judge, struct verdicts_case *the)
     const struct owners_item *owner = owners_outermost(judge->owners, fd->owner);
 
     the->owner = owners_index(judge->owners, owner);
+    if (verify_is_kept(the->held)) /* by a policy: nobody's, and no growth of anybody's */
+        return;
     the->loose = !owner || (fd->flags & (LEDGER_TIED | LEDGER_SHARED)) || is_pool(stack);
     if (the->loose || !owner->ended || ended_since_asked(judge, owner))
         return;
@@ -142,6 +144,8 @@ static void judge_mapping(const struct judge *judge, struct verdicts_case *the)
     const struct owners_item *owner = owner_of_mapping(judge, mapping);
 
     the->owner = owners_index(judge->owners, owner);
+    if (verify_is_kept(the->held))
+        return;
     the->loose = !owner || (mapping->flags & LEDGER_SHARED) || is_pool(stack);
     if (the->loose)
         return;

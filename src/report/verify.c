@@ -41,12 +41,29 @@ enum ledger_fd_kind verify_kind_of_name(const char *name)
     return LEDGER_FD_UNKNOWN;
 }
 
+bool verify_is_kept(const struct verify_held *held)
+{
+    if (held->fd)
+        return held->fd->kind == LEDGER_FD_RECLAIMED;
+    return (held->mapping->flags & LEDGER_KEPT) != 0;
+}
+
+/* What stands in the place of what a policy took back. */
+static bool is_placeholder(const char *name)
+{
+    static const char ours[] = "/memfd:boxledger";
+
+    return strncmp(name, ours, sizeof ours - 1) == 0;
+}
+
 /* Whether what the ledger took the descriptor for and what the kernel calls it cannot both be
  * true. In doubt they can: opening /proc/self/fd/N gives nearly anything. */
 static bool contradicts(const struct ledger_fd *record, const char *name)
 {
     enum ledger_fd_kind actual = verify_kind_of_name(name);
 
+    if (record->kind == LEDGER_FD_RECLAIMED)
+        return !is_placeholder(name);
     if (actual == LEDGER_FD_UNKNOWN)
         return false;
     switch (record->kind) {
@@ -127,6 +144,8 @@ static void verify_fds(struct verify *verify, const struct reader *reader,
 static bool other_memory(const struct ledger_mapping *mapping, const struct kernel_range *range)
 {
     if (mapping->flags & (LEDGER_INHERITED | LEDGER_ADOPTED))
+        return false;
+    if ((mapping->flags & LEDGER_KEPT) && range->name && is_placeholder(range->name))
         return false;
     if (mapping->flags & LEDGER_FILE_MAP)
         return range->inode == 0;

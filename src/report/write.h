@@ -22,6 +22,7 @@ struct write_summary {
     uint64_t fds, mappings, bytes; /* left behind */
     uint64_t owners_leaking, owners_leaking_live, owners_ended;
     uint64_t growing, double_closes;
+    uint64_t reclaimed;    /* left behind, and taken back by a policy */
     uint64_t out_of_sight; /* processes that went on where the shim could not be loaded */
 };
 void write_summary_add(struct write_summary *summary, const struct report *report);

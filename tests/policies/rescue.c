@@ -4,7 +4,8 @@
  * "rounds": the program of F3, twice: 131,030 one-page maps, each written to, every second one
  * unmapped, then the rest. Prints how many unmaps failed, and what is left. "kinds": what may be
  * rescued and what must not, byte by byte. "again": what waits serves the next mmap, where it is
- * like it. "over": what is mapped over it stays, whatever is unmapped later.
+ * like it. "over": what is mapped over it stays, whatever is unmapped later. "waits": three pages
+ * wait at the end, from two calls.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -350,6 +351,25 @@ static void over(void)
     check(header.rescue_waiting_ranges == 0, "%lu ranges wait", header.rescue_waiting_ranges);
 }
 
+/* --- what still waits at the end --- */
+
+static __attribute__((noinline)) void leave_waiting(char *at, size_t pages)
+{
+    check(!refused(at, pages), "refused");
+    __asm__ volatile("");
+}
+
+static void waits(void)
+{
+    char *at = islet(6);
+
+    fill_up(0);
+    /* From one place, whatever the compiler would make of a loop of two. */
+    volatile size_t calls = 2;
+    for (size_t pages = 1; pages <= calls; pages++)
+        leave_waiting(at + (2 * pages - 1) * PAGE, pages);
+}
+
 /* --- F3 --- */
 
 static long resident_pages(void)
@@ -421,8 +441,10 @@ int main(int argc, char **argv)
         kinds();
     else if (strcmp(what, "again") == 0)
         again();
-    else
+    else if (strcmp(what, "over") == 0)
         over();
+    else
+        waits();
     (void)fflush(stdout);
     return system_end();
 }

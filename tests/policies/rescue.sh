@@ -38,3 +38,24 @@ for what in rounds kinds again over; do
     judge $status "$what under rescue"
     [[ $what != rounds ]] || judge_rounds "under rescue" 0
 done
+
+# What still waits is in every report, and nobody's fault.
+need_tool jq
+status=0
+run --rescue --live --format=json --report="$work/report" --error-exitcode=9 -- \
+    "$programs/rescue" - waits >"$work/out" 2>&1 || status=$?
+judge $status "three pages that wait, under boxledger run"
+finding='.findings[] | select(.verdict == "rescued")'
+is=$(json "$work/report" "[$finding | .what, .count, .bytes, .waiting_bytes, .errno,
+    (.stack | any(.function == \"leave_waiting\"))] | join(\" \")")
+[[ $is == "munmap 2 12288 12288 12 true" ]] || fail "the finding is: $is"
+is=$(json "$work/report" '.policies | [.on[], .rescued, .waiting_ranges, .waiting_bytes] | join(" ")')
+[[ $is == "rescue 2 2 12288" ]] || fail "policies: $is"
+is=$(json "$work/report" '[.live[] | select(.what == "memory that waits to be unmapped") | .bytes] |
+    add')
+[[ $is == 12288 ]] || fail "of what is held $is bytes wait"
+[[ $(json "$work/report" '.findings | length') == 1 ]] || fail "something else is wrong, too"
+shimmed rescue waits >"$work/out" 2>"$work/err" || fail "three pages that wait: status $?"
+grep -q '2 munmaps rescued (12 KiB still wait)' "$work/err" || fail "bare: $(tail -5 "$work/err")"
+grep -q '2 refused munmaps rescued (12 KiB), called at:' "$work/err" ||
+    fail "bare: $(tail -5 "$work/err")"

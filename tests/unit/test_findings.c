@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "ledger_writer.h"
+#include "policy/policy.h"
 #include "report/allocators.h"
 #include "report/report.h"
 #include "report/write.h"
@@ -294,6 +295,118 @@ static void refused_calls_are_told_apart_from_findings(void **state)
     assert_int_equal(scene.report.refused.items[1].count, 7);
     assert_int_equal(scene.report.refused.items[1].bytes, 7 * 4096);
     assert_false(report_has_errors(&scene.report));
+    scene_end(&scene);
+}
+
+static void what_was_reclaimed_is_a_finding_and_an_error(void **state)
+{
+    struct scene scene;
+    struct ledger_event *event;
+    uint32_t taken, closed, owner;
+
+    (void)state;
+    scene_begin(&scene);
+    taken = stack_at(&scene, 0x100);
+    closed = stack_at(&scene, 0x200);
+    owner = writer_owner(&scene.writer, LEDGER_OWNER_SECCOMP, LEDGER_ENDED);
+    writer_header(&scene.writer)->policies = POLICY_RECLAIM;
+    writer_header(&scene.writer)->reclaimed_fds = 38;
+    event = writer_event(&scene.writer, LEDGER_EVENT_LATE_CLOSE, 0, closed, 2);
+    event->other_stack = taken;
+    event = writer_event(&scene.writer, LEDGER_EVENT_RECLAIMED_FD, LEDGER_FD_MEMFD, taken, 38);
+    event->owner = owner;
+    event = writer_event(&scene.writer, LEDGER_EVENT_RECLAIMED_MAPPING, LEDGER_FILE_MAP, taken, 3);
+    event->bytes = 12288;
+    scene_report(&scene);
+    assert_int_equal(scene.report.findings.count, 2);
+    assert_int_equal(scene.report.findings.items[0].verdict, REPORT_RECLAIMED);
+    assert_int_equal(scene.report.findings.items[0].resource, REPORT_FD);
+    assert_int_equal(scene.report.findings.items[0].count, 38);
+    assert_string_equal(scene.report.findings.items[0].what, "memfd");
+    assert_string_equal(scene.report.findings.items[0].owner_kind, "seccomp");
+    assert_int_equal(scene.report.findings.items[0].last_id, 1);
+    assert_int_equal(scene.report.findings.items[0].owners, 0);
+    assert_int_equal(scene.report.findings.items[0].stack->frames[0].offset, 0xff);
+    assert_int_equal(scene.report.findings.items[0].late_releases, 2);
+    assert_int_equal(scene.report.findings.items[0].released_by[0]->frames[0].offset, 0x1ff);
+    assert_int_equal(scene.report.findings.items[1].resource, REPORT_MAPPING);
+    assert_string_equal(scene.report.findings.items[1].what, "private file mapping");
+    assert_int_equal(scene.report.findings.items[1].bytes, 12288);
+    assert_int_equal(scene.report.leaked_fds, 0);
+    assert_int_equal(scene.report.policies.reclaimed_fds, 38);
+    assert_true(report_has_errors(&scene.report));
+    assert_summary(&scene, "SUMMARY: boxledger: nothing left behind by 1 sandbox; 41 reclaimed");
+    scene_end(&scene);
+}
+
+static void what_policies_keep_is_accused_by_nobody(void **state)
+{
+    struct scene scene;
+    uint32_t stack;
+
+    (void)state;
+    scene_begin(&scene);
+    stack = stack_at(&scene, 0x100);
+    for (uint32_t i = 0; i < 50; i++) {
+        struct ledger_mapping *mapping =
+            writer_mapping(&scene.writer, BASE + i * 0x2000, 4096, stack);
+
+        writer_fd(&scene.writer, 3 + i, LEDGER_FD_RECLAIMED, stack);
+        mapping->flags |= LEDGER_KEPT;
+        mapping->detail = i % 2 ? LEDGER_WAITS : 0;
+    }
+    writer_growth(&scene.writer, stack, 1, (const uint32_t[]){5, 10, 15, 20, 25, 30, 35, 40, 45},
+                  9);
+    scene_report(&scene);
+    assert_int_equal(scene.report.findings.count, 0);
+    assert_int_equal(scene.report.leaked_fds + scene.report.leaked_mappings, 0);
+    assert_int_equal(scene.report.live.count, 3);
+    for (size_t i = 0; i < 3; i++) {
+        const char *what = scene.report.live.items[i].what;
+
+        assert_true(strcmp(what, "reclaimed number") == 0 || strcmp(what, "reclaimed range") == 0 ||
+                    strcmp(what, "memory that waits to be unmapped") == 0);
+    }
+    scene_end(&scene);
+}
+
+static void rescued_and_limited_are_told_and_no_errors(void **state)
+{
+    struct scene scene;
+    struct ledger_event *event;
+    struct ledger_mapping *mapping;
+    uint32_t called, asked;
+
+    (void)state;
+    scene_begin(&scene);
+    called = stack_at(&scene, 0x100);
+    asked = stack_at(&scene, 0x200);
+    event = writer_event(&scene.writer, LEDGER_EVENT_RESCUED, ENOMEM, called, 7);
+    event->bytes = 28672;
+    event->vmas = 65530;
+    event = writer_event(&scene.writer, LEDGER_EVENT_LIMITED_FD, EMFILE, asked, 12);
+    event->owner = writer_owner(&scene.writer, LEDGER_OWNER_API, LEDGER_LIVE);
+    event = writer_event(&scene.writer, LEDGER_EVENT_ADVICE_REFUSED, EAGAIN, asked, 1);
+    event->vmas = 65529;
+    mapping = writer_mapping(&scene.writer, BASE, 8192, asked);
+    mapping->flags |= LEDGER_KEPT;
+    mapping->detail = LEDGER_WAITS;
+    mapping->unbound_stack = called;
+    scene_report(&scene);
+    assert_int_equal(scene.report.findings.count, 2);
+    assert_int_equal(scene.report.findings.items[0].verdict, REPORT_RESCUED);
+    assert_int_equal(scene.report.findings.items[0].count, 7);
+    assert_int_equal(scene.report.findings.items[0].waiting_bytes, 8192);
+    assert_int_equal(scene.report.findings.items[0].vmas, 65530);
+    assert_int_equal(scene.report.findings.items[1].verdict, REPORT_LIMITED);
+    assert_int_equal(scene.report.findings.items[1].error, EMFILE);
+    assert_string_equal(scene.report.findings.items[1].owner_kind, "api");
+    assert_int_equal(scene.report.findings.items[1].last_id, 1);
+    assert_int_equal(scene.report.refused.count, 1);
+    assert_string_equal(scene.report.refused.items[0].what, "madvise");
+    assert_int_equal(scene.report.refused.items[0].vmas, 65529);
+    assert_false(report_has_errors(&scene.report));
+    assert_summary(&scene, "SUMMARY: boxledger: nothing left behind by 0 sandboxes");
     scene_end(&scene);
 }
 
@@ -765,6 +878,9 @@ int main(void)
         cmocka_unit_test(what_went_out_of_sight_is_never_called_nothing),
         cmocka_unit_test(suppressed_findings_are_not_counted_anywhere),
         cmocka_unit_test(a_killed_process_is_told_as_such),
+        cmocka_unit_test(what_was_reclaimed_is_a_finding_and_an_error),
+        cmocka_unit_test(what_policies_keep_is_accused_by_nobody),
+        cmocka_unit_test(rescued_and_limited_are_told_and_no_errors),
         cmocka_unit_test(json_holds_all_that_the_design_names),
         cmocka_unit_test(no_frame_of_the_shim_is_shown),
     };

@@ -232,6 +232,34 @@ static void a_killed_processes_descriptors_keep_their_sampled_names(void **state
     scene_end(&scene);
 }
 
+static void what_stands_for_a_reclaimed_number_is_neither_gone_nor_unseen(void **state)
+{
+    struct scene scene;
+    struct ledger_mapping *mapping;
+
+    (void)state;
+    scene_begin(&scene);
+    writer_fd(&scene.writer, 5, LEDGER_FD_RECLAIMED, 0);
+    writer_fd(&scene.writer, 6, LEDGER_FD_RECLAIMED, 0);
+    scene_fd(&scene, 5, "/memfd:boxledger:reclaimed");
+    scene_fd(&scene, 6, "/etc/passwd"); /* somebody has replaced it unseen */
+    mapping = writer_mapping(&scene.writer, BASE, 4096, 0);
+    mapping->flags |= LEDGER_KEPT;
+    mapping = writer_mapping(&scene.writer, BASE + 8192, 4096, 0);
+    mapping->flags |= LEDGER_KEPT;
+    scene_range(&scene, BASE, BASE + 4096, 17, "/memfd:boxledger:reclaimed");
+    scene_range(&scene, BASE + 8192, BASE + 12288, 18, "/etc/passwd");
+    scene_verify(&scene, true);
+    assert_int_equal(scene.verify.count, 2);
+    assert_int_equal(scene.verify.held[0].index, 5);
+    assert_true(verify_is_kept(&scene.verify.held[0]));
+    assert_int_equal(scene.verify.held[1].mapping->start, BASE);
+    assert_true(verify_is_kept(&scene.verify.held[1]));
+    assert_int_equal(scene.verify.unseen_fds, 1);
+    assert_int_equal(scene.verify.unseen[0]->fd, 6);
+    scene_end(&scene);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -244,6 +272,7 @@ int main(void)
         cmocka_unit_test(a_range_is_trimmed_to_what_is_left_of_it),
         cmocka_unit_test(memory_that_is_now_a_file_was_released_unseen),
         cmocka_unit_test(a_killed_processes_descriptors_keep_their_sampled_names),
+        cmocka_unit_test(what_stands_for_a_reclaimed_number_is_neither_gone_nor_unseen),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
