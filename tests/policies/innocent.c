@@ -4,7 +4,7 @@
  * given the same numbers and addresses. None may lose anything to reclaim. Two that do leak show
  * that it is awake.
  *
- *     innocent LEDGER SCENARIO SETTLE_MS
+ *     innocent LEDGER SCENARIO SETTLE_MS [anonymous|memfd|file]     what guests' memory is
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,6 +24,7 @@ enum {
     VMS = 30,  /* at a time: far more than evidence asks for */
     MORE = 15, /* by which a pool grows at its second use */
     ROUNDS = 3,
+    LEAKS = 60,  /* sandboxes of a supervisor that does */
     STEADY = 40, /* sandboxes, one after the other */
     THREADS = 3,
     IDLE = 4,  /* settling times that a pool lies idle */
@@ -47,13 +48,35 @@ struct pool {
 };
 
 static unsigned settle_ms;
+static const char *memory_kind = "anonymous";
 
 /* --- memory of virtual machines ----------------------------------------------------------------
  */
 
+/* A file of its own for each, or a part of the one file that all map. */
+static __attribute__((noinline)) void *map_file(size_t bytes)
+{
+    static int file = -1;
+    bool same = strcmp(memory_kind, "file") == 0;
+    int fd = same ? file : memfd_create("guest", MFD_CLOEXEC);
+    if (same && file < 0) {
+        fd = file = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    }
+    if (fd != file || file < 0 || lseek(file, 0, SEEK_END) < (off_t)bytes) {
+        check(ftruncate(fd, (off_t)bytes) == 0, "a file: %s", strerror(errno));
+    }
+    void *start = mmap(NULL, bytes, PROT_READ | PROT_WRITE, same ? MAP_PRIVATE : MAP_SHARED, fd, 0);
+    if (!same) {
+        close(fd);
+    }
+    return start;
+}
+
 static __attribute__((noinline)) void *map_memory(size_t bytes)
 {
-    void *start = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *start = strcmp(memory_kind, "anonymous") != 0 ? map_file(bytes)
+                                                        : mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                                                               MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     check(start != MAP_FAILED, "mmap: %s", strerror(errno));
     return start;
 }
@@ -475,7 +498,7 @@ static void child_accounts(void)
 
 static void leak_memory(void)
 {
-    for (unsigned i = 0; i < STEADY; i++) {
+    for (unsigned i = 0; i < LEAKS; i++) {
         struct pool lost = {.count = 0};
         run_vms(&lost, 1, memory_bytes);
         go_on_for(settle_ms / 4);
@@ -485,7 +508,7 @@ static void leak_memory(void)
 
 static void leak_fds(void)
 {
-    for (unsigned i = 0; i < STEADY; i++) {
+    for (unsigned i = 0; i < LEAKS; i++) {
         struct fd_pool lost = {.count = 0};
         run_asking(&lost, 1);
         go_on_for(settle_ms / 4);
@@ -518,9 +541,10 @@ static const struct scenario {
 int main(int argc, char **argv)
 {
     system_start(argc, argv, WATCHDOG_S);
-    if (system_argc != 2) {
+    if (system_argc != 2 && system_argc != 3) {
         return 2;
     }
+    memory_kind = system_argc == 3 ? system_argv[2] : memory_kind;
     settle_ms = (unsigned)strtoul(system_argv[1], NULL, 10);
     for (size_t i = 0; i < sizeof scenarios / sizeof *scenarios; i++) {
         if (strcmp(scenarios[i].name, system_argv[0]) != 0) {

@@ -8,25 +8,46 @@ settle_ms=100
 options=reclaim=1:settle_ms=$settle_ms
 wanted="$*" skipped='' wrong=''
 
+# innocent SCENARIO [SETTLE_MS [KIND]]: beside others, each with a ledger of its own. They sleep most
+# of the time.
 innocent() {
-    local status=0
+    local name=$1${3:+ of $3}${last:+ with ${last##*/}}
     [[ -z $wanted || " $wanted " == *" $1 "* ]] || return 0
-    shimmed innocent "$1" "${2:-$settle_ms}" || status=$?
-    case $status in
-    0) echo "$1${last:+ with ${last##*/}}: well" ;;
-    77) skipped="$1: the program says why above" ;;
-    *) wrong="$wrong $1${last:+ with ${last##*/}}" && echo "$1: status $status" ;;
-    esac
+    count=$((count + 1))
+    (
+        ledger=$work/ledger.$count status=0
+        shimmed innocent "$1" "${2:-$settle_ms}" "${3:-anonymous}" >"$work/out.$count" 2>&1 ||
+            status=$?
+        echo "$status $name" >"$work/status.$count"
+    ) &
+    [[ $((count % AT_ONCE)) -ne 0 ]] || wait
 }
 
-for scenario in leak_memory leak_fds idle_pool sized_pool thread_pools post_mortem arena \
-    allocator unseen_unmap unseen_unmap_for_stacks unseen_close fd_pool fd_post_mortem \
-    child_accounts; do
+AT_ONCE=6 count=0
+for scenario in leak_memory idle_pool sized_pool thread_pools post_mortem arena; do
+    innocent $scenario '' memfd
+    innocent $scenario '' file
+done
+for scenario in leak_fds idle_pool allocator unseen_unmap unseen_unmap_for_stacks unseen_close \
+    fd_pool fd_post_mortem child_accounts; do
     innocent $scenario
 done
-options=reclaim=1:settle_ms=1000 innocent post_mortem_steady 1000
+options=reclaim=1:settle_ms=1000 innocent post_mortem_steady 1000 memfd
 for last in /usr/lib/*/libjemalloc.so.2 /usr/lib64/libjemalloc.so.2; do
     [[ ! -e $last ]] || innocent allocator
 done
-[[ $wrong == '' ]] || fail "reclaim was wrong about:$wrong"
+wait
+for ((i = 1; i <= count; i++)); do
+    read -r status name <"$work/status.$i" || status=127
+    case $status in
+    0) echo "$name: well" ;;
+    77) skipped="$name: the program says why above" ;;
+    *)
+        cat "$work/out.$i"
+        echo "$name: status $status"
+        wrong="$wrong, $name"
+        ;;
+    esac
+done
+[[ $wrong == '' ]] || fail "reclaim was wrong about${wrong#,}"
 [[ $skipped == '' ]] || skip "$skipped"
