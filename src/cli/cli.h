@@ -130,6 +130,25 @@ void save_compact(int fd);
 /* Copies what is used of the ledger open at `from` to `to`, with the view as its annex. */
 bool save_ledger(int from, int to, const struct kernel_view *view, struct failure *failure);
 
+/* A name under which a ledger is kept. As long as its process runs the name leads to the ledger
+ * that the process writes; then, at once, to the file that is saved; it never is half a file. */
+struct save {
+    char *path;    /* NULL: none */
+    char link[64]; /* where the name leads meanwhile; "": to an empty file, by `fd` */
+    int fd;
+};
+/* `ledger` is open in this process until the end. False: the name is taken, or cannot be had. */
+bool save_begin(struct save *save, char *path, int ledger, struct failure *failure);
+bool save_finish(struct save *save, int ledger, const struct kernel_view *view,
+                 struct failure *failure);
+/* Takes the name away, where it is still what save_begin made of it. */
+void save_undo(struct save *save);
+/* Lets go of it as it is. */
+void save_forget(struct save *save);
+/* What to say of a name that leads nowhere: that a command was killed which kept a ledger; or "".
+ */
+const char *save_says_lost(const char *path);
+
 /* --- watch.c --- */
 
 /* One ledger that the command keeps. */
@@ -202,11 +221,11 @@ struct run {
     struct watch watch;
     struct watched *root;
     char *shim;
-    char *options;   /* BOXLEDGER_OPTIONS of the program */
-    char *preload;   /* LD_PRELOAD of the program */
-    char *save_path; /* NULL: its ledger is not saved */
-    int save_fd;
-    char *directory; /* of followed processes' ledgers; NULL */
+    char *options;    /* BOXLEDGER_OPTIONS of the program */
+    char *preload;    /* LD_PRELOAD of the program */
+    char *save_as;    /* NULL: no ledger is saved */
+    struct save save; /* of the program's own */
+    char *directory;  /* of followed processes' ledgers; NULL */
     /* what the program is to find as it was */
     struct sigaction actions_before[RUN_SIGNALS];
     sigset_t mask_before;

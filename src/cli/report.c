@@ -23,7 +23,7 @@ static bool add_ledger(struct output *output, const char *path)
     bool lives = false;
 
     if (fd < 0) {
-        cli_say("%s: %s", path, strerror(errno));
+        cli_say("%s: %s%s", path, strerror(errno), save_says_lost(path));
         return false;
     }
     reader = reader_open_fd(fd, path, &failure);

@@ -100,7 +100,7 @@ void run_begin(struct run *run, struct arguments *arguments, struct output *outp
 
     *run = (struct run){.arguments = arguments,
                         .output = output,
-                        .save_fd = -1,
+                        .save.fd = -1,
                         .watch.inotify = -1,
                         .watch.lock = -1};
     (void)getrlimit(RLIMIT_STACK, &run->stack_before);
@@ -218,20 +218,6 @@ static void make_preload(struct run *run)
 /* --- before the start
  * ---------------------------------------------------------------------------------- */
 
-static bool reserve_ledger(struct run *run)
-{
-    if (!run->save_path)
-        return true;
-    run->save_fd =
-        open(run->save_path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0600);
-    if (run->save_fd < 0) {
-        (void)refuse(run, 0, "--ledger: %s: %s", run->save_path, strerror(errno));
-        run->save_path = NULL; /* not ours to remove */
-        return false;
-    }
-    return true;
-}
-
 static bool make_directory(struct run *run)
 {
     const char *places[] = {"/dev/shm", getenv("TMPDIR"), "/tmp"};
@@ -299,8 +285,8 @@ static int prepare(struct run *run)
     if (!run->shim || !watch_create_ledger(&ledger, &failure))
         return refuse(run, CLI_FAILED, "%s", failure.text);
     run->root = watch_add(&run->watch, ledger, NULL, 0);
-    if (!reserve_ledger(run))
-        return CLI_USAGE;
+    if (run->save.path && !save_begin(&run->save, run->save.path, ledger, &failure))
+        return refuse(run, CLI_USAGE, "%s", failure.text);
     if (!make_directory(run))
         return CLI_FAILED;
     if (!make_options(run, ledger))
@@ -381,17 +367,15 @@ static int attend(struct run *run)
  * --------------------------------------------------------------------------------------- */
 
 /* Adds a ledger to the output and saves it. Returns false after saying what went wrong. */
-static bool conclude(struct run *run, struct watched *watched, int fd, int save_fd,
-                     const char *save_path)
+static bool conclude(struct run *run, struct watched *watched, int fd, struct save *save)
 {
+    const char *path = save->path;
     struct failure failure = {0};
     struct reader *reader;
-    bool good = true;
+    bool good = save_finish(save, fd, &watched->view, &failure);
 
-    if (save_fd >= 0 && !save_ledger(fd, save_fd, &watched->view, &failure)) {
-        cli_say("--ledger: %s: %s", save_path, failure.text);
-        good = false;
-    }
+    if (!good)
+        cli_say("--ledger: %s: %s", path, failure.text);
     reader = reader_open_fd(fd, watched->path ? watched->path : "the ledger", &failure);
     if (!reader || !output_add(run->output, reader, &watched->view, &failure)) {
         cli_say("%s", failure.text);
@@ -407,6 +391,25 @@ static int by_start(const void *a, const void *b)
     return (x->start_ns > y->start_ns) - (x->start_ns < y->start_ns);
 }
 
+/* A name of its own for a child's ledger: it has ended. */
+static bool name_followed(struct run *run, struct save *save, uint32_t pid)
+{
+    struct arena *arena = &run->arguments->arena;
+
+    for (unsigned n = 1; save->fd < 0 && n < 1000; n++) {
+        char *path = n == 1 ? arena_format(arena, "%s.%u", run->save_as, pid)
+                            : arena_format(arena, "%s.%u.%u", run->save_as, pid, n);
+
+        save->fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (save->fd < 0 && errno != EEXIST) {
+            cli_say("--ledger: %s: %s", path, strerror(errno));
+            return false;
+        }
+        save->path = save->fd < 0 ? NULL : path;
+    }
+    return true;
+}
+
 static bool conclude_followed(struct run *run)
 {
     bool good = true;
@@ -415,8 +418,7 @@ static bool conclude_followed(struct run *run)
     for (size_t i = 0; i < run->watch.count; i++) {
         struct watched *watched = run->watch.items[i];
         cleanup_close int fd = -1;
-        cleanup_close int save_fd = -1;
-        char *save_path = NULL;
+        struct save save = {.fd = -1};
         uint32_t images = 0, pid = 0;
 
         if (!watched->path)
@@ -429,18 +431,10 @@ static bool conclude_followed(struct run *run)
                 (ssize_t)sizeof pid ||
             images == 0)
             continue;
-        for (unsigned n = 1; run->save_path && save_fd < 0 && n < 1000; n++) {
-            save_path =
-                n == 1 ? arena_format(&run->arguments->arena, "%s.%u", run->save_path, pid)
-                       : arena_format(&run->arguments->arena, "%s.%u.%u", run->save_path, pid, n);
-            save_fd = open(save_path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-            if (save_fd < 0 && errno != EEXIST) {
-                cli_say("--ledger: %s: %s", save_path, strerror(errno));
-                good = false;
-                break;
-            }
-        }
-        good = conclude(run, watched, fd, save_fd, save_path) && good;
+        if (run->save_as)
+            good = name_followed(run, &save, pid) && good;
+        good = conclude(run, watched, fd, &save) && good;
+        save_forget(&save);
     }
     return good;
 }
@@ -465,7 +459,7 @@ static int finish(struct run *run)
                       "into it (is it, or what it runs, static, set-user-ID, or for another C "
                       "library?)",
                       run->arguments->operands[0], WEXITSTATUS(status));
-    run->complete = conclude(run, run->root, fd, run->save_fd, run->save_path);
+    run->complete = conclude(run, run->root, fd, &run->save);
     run->complete = conclude_followed(run) && run->complete;
     return 0;
 }
@@ -473,17 +467,15 @@ static int finish(struct run *run)
 static void free_run(struct run *run, bool undo)
 {
     remove_directory(run);
-    if (run->save_fd >= 0)
-        close(run->save_fd);
-    if (undo && run->save_path)
-        (void)unlink(run->save_path);
+    if (undo)
+        save_undo(&run->save);
+    save_forget(&run->save);
     watch_free(&run->watch);
     target_free(&run->target);
     run->watch = (struct watch){.inotify = -1, .lock = -1};
     run->target = (struct target){0};
     run->root = NULL;
-    run->save_fd = -1;
-    run->save_path = run->directory = NULL;
+    run->save_as = run->directory = NULL;
 }
 
 int run_once(struct run *run, const char *ledger)
@@ -495,7 +487,7 @@ int run_once(struct run *run, const char *ledger)
     run->complete = false;
     run->failure = (struct failure){0};
     if (ledger)
-        run->save_path = arena_text(&run->arguments->arena, ledger, strlen(ledger));
+        run->save_as = run->save.path = arena_text(&run->arguments->arena, ledger, strlen(ledger));
     status = prepare(run);
     if (status == 0)
         status = start(run);

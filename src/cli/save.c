@@ -1,9 +1,11 @@
 /*
  * save.c: from the ledger in memory to a file that `boxledger report` reads later: only what is
- * used, with the kernel's last word behind it. It never touches the ledger that it copies.
+ * used, with the kernel's last word behind it. It never touches the ledger that it copies, and
+ * never leaves half a file.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 
 #include "cli/cli.h"
@@ -119,4 +121,93 @@ bool save_ledger(int from, int to, const struct kernel_view *view, struct failur
         ftruncate(to, (off_t)(size + annex_size)) != 0)
         return failure_set(failure, "%s", strerror(errno));
     return true;
+}
+
+/* --- its name --- */
+
+static bool is_ours(const struct save *save)
+{
+    char link[sizeof save->link];
+    ssize_t length = readlink(save->path, link, sizeof link);
+
+    return length == (ssize_t)strlen(save->link) && memcmp(link, save->link, (size_t)length) == 0;
+}
+
+bool save_begin(struct save *save, char *path, int ledger, struct failure *failure)
+{
+    *save = (struct save){.path = path, .fd = -1};
+    (void)snprintf(save->link, sizeof save->link, "/proc/%d/fd/%d", (int)getpid(), ledger);
+    if (symlink(save->link, path) == 0)
+        return true;
+    if (errno == EPERM || errno == EOPNOTSUPP || errno == ENOSYS) { /* no links on this one */
+        save->link[0] = '\0';
+        save->fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0600);
+    }
+    if (save->fd >= 0)
+        return true;
+    save->path = NULL; /* not ours to remove */
+    return failure_set(failure, "--ledger: %s: %s", path, strerror(errno));
+}
+
+/* Beside it, and then in its place. */
+static bool replace_link(const struct save *save, int ledger, const struct kernel_view *view,
+                         struct failure *failure)
+{
+    cleanup_free char *beside = NULL;
+    cleanup_close int fd = -1;
+    bool good;
+
+    if (asprintf(&beside, "%s.XXXXXX", save->path) < 0)
+        base_no_memory();
+    fd = mkostemp(beside, O_CLOEXEC); /* 0600 */
+    if (fd < 0)
+        return failure_set(failure, "%s", strerror(errno));
+    good = save_ledger(ledger, fd, view, failure);
+    if (good && !is_ours(save))
+        good = failure_set(failure, "something else has its name by now");
+    if (good && rename(beside, save->path) != 0)
+        good = failure_set(failure, "%s", strerror(errno));
+    if (!good)
+        (void)unlink(beside);
+    return good;
+}
+
+bool save_finish(struct save *save, int ledger, const struct kernel_view *view,
+                 struct failure *failure)
+{
+    struct failure why = {0};
+    bool good;
+
+    if (!save->path)
+        return true;
+    good = save->link[0] ? replace_link(save, ledger, view, &why)
+                         : save_ledger(ledger, save->fd, view, &why);
+    if (good)
+        save_forget(save);
+    else
+        save_undo(save);
+    return good || failure_set(failure, "%s", why.text);
+}
+
+void save_undo(struct save *save)
+{
+    if (save->path && (save->link[0] ? is_ours(save) : save->fd >= 0))
+        (void)unlink(save->path);
+    save_forget(save);
+}
+
+void save_forget(struct save *save)
+{
+    if (save->fd >= 0)
+        close(save->fd);
+    *save = (struct save){.fd = -1};
+}
+
+const char *save_says_lost(const char *path)
+{
+    char link[PATH_MAX];
+    ssize_t length = readlink(path, link, sizeof link - 1);
+
+    link[length > 0 ? length : 0] = '\0';
+    return strncmp(link, "/proc/", 6) == 0 ? " (the command that kept this ledger was killed)" : "";
 }
