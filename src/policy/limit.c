@@ -20,6 +20,7 @@
 #define COUNTS_APART_NS UINT64_C(250000000) /* 65,000 VMAs take 21 ms to count */
 #define COUNT_AGAIN 512                     /* VMAs more, or a quarter of the room */
 #define LIMIT_AGAIN_NS UINT64_C(1000000000)
+#define FREE_NS UINT64_C(10000000) /* so long a number that is free is taken to stay free */
 #define PIECES_MAX 64u /* mappings that a slot, or a change of protection, is followed through */
 #define BUFFER_SIZE 4096u
 #define NO_NUMBER UINT32_MAX
@@ -34,7 +35,8 @@ static struct {
     uint64_t vmas_ns;
     int64_t count_at; /* VMAs, by the estimate, at which to count again */
     uint32_t counting;
-    uint32_t free_fd; /* a number that was free lately */
+    uint32_t free_fd; /* a number that was free lately, ... */
+    uint64_t free_ns; /* ... then */
 } process;
 
 /* process-global: used by the one thread that counts */
@@ -49,13 +51,12 @@ void limit_begin(const struct limit_terms *wanted)
 
 /* --- whose, and what it holds --- */
 
-static uint32_t sandbox_of(const struct policy_event *event)
+static uint32_t sandbox_of(const struct ledger *ledger, uint32_t owner)
 {
-    if (FAULT(limit_of_another) && event->owner != 0) {
+    if (FAULT(limit_of_another) && owner != 0) {
         return 1;
     }
-    return event->owner == LIMIT_NEW_OWNER ? event->owner
-                                           : ledger_owner_outermost(event->ledger, event->owner);
+    return owner == LIMIT_NEW_OWNER ? owner : ledger_owner_outermost(ledger, owner);
 }
 
 static int refuse(const struct policy_event *event, enum ledger_event_kind kind, int error,
@@ -204,7 +205,7 @@ static int admit(const struct policy_event *event, uint32_t sandbox, unsigned ma
 
 int limit_map(const struct policy_event *event, unsigned mappings, uint64_t bytes)
 {
-    uint32_t sandbox = sandbox_of(event);
+    uint32_t sandbox = sandbox_of(event->ledger, event->owner);
     return sandbox ? admit(event, sandbox, mappings, bytes, true) : 0;
 }
 
@@ -217,7 +218,7 @@ static bool is_of(const struct policy_event *event, const struct ledger_mapping 
 
 int limit_map_over(const struct policy_event *event, uint64_t start, uint64_t end)
 {
-    uint32_t sandbox = sandbox_of(event);
+    uint32_t sandbox = sandbox_of(event->ledger, event->owner);
     uint64_t bytes = end - start;
     int mappings = 1;
     struct ledger_mapping mapping;
@@ -239,7 +240,7 @@ int limit_map_over(const struct policy_event *event, uint64_t start, uint64_t en
 
 int limit_bind(const struct policy_event *event, uint64_t start, uint64_t end)
 {
-    uint32_t sandbox = sandbox_of(event);
+    uint32_t sandbox = sandbox_of(event->ledger, event->owner);
     unsigned mappings = 0;
     uint64_t bytes = 0;
     struct ledger_mapping mapping;
@@ -325,13 +326,16 @@ static bool is_free(const struct policy_event *event, uint32_t fd)
 static bool any_free(const struct policy_event *event, uint64_t end, unsigned count)
 {
     uint32_t last = __atomic_load_n(&process.free_fd, __ATOMIC_RELAXED);
+    uint64_t since = event->now_ns - __atomic_load_n(&process.free_ns, __ATOMIC_RELAXED);
     unsigned found = 0;
-    if (count == 1 && last < end && is_free(event, last)) {
+    if (count == 1 && last < end && since < FREE_NS &&
+        !ledger_fd_record(event->ledger, (int)last)) {
         return true;
     }
     for (uint64_t fd = end < INT32_MAX ? end : INT32_MAX; fd-- > 0 && found < count;) {
         if (is_free(event, (uint32_t)fd)) {
             __atomic_store_n(&process.free_fd, (uint32_t)fd, __ATOMIC_RELAXED);
+            __atomic_store_n(&process.free_ns, event->now_ns, __ATOMIC_RELAXED);
             found++;
         }
     }
@@ -364,23 +368,34 @@ static bool room_for_fds(const struct policy_event *event, unsigned count)
     return limit_now != limit && any_free(event, below_reserve(limit_now), count);
 }
 
+static uint64_t fds_of(const struct ledger *ledger, uint32_t sandbox)
+{
+    const struct ledger_owner *record = ledger_owner(ledger, sandbox);
+    return record ? __atomic_load_n(&record->fds, __ATOMIC_RELAXED) : 0;
+}
+
+bool limit_is_far(const struct ledger *ledger, uint32_t owner, unsigned count)
+{
+    return owner == 0 ||
+           (terms.reserve_fds == 0 &&
+            (terms.fds == 0 || fds_of(ledger, sandbox_of(ledger, owner)) + count <= terms.fds));
+}
+
 int limit_fds(const struct policy_event *event, unsigned count)
 {
-    uint32_t sandbox = event->watching_fds ? sandbox_of(event) : 0;
+    uint32_t sandbox = event->watching_fds ? sandbox_of(event->ledger, event->owner) : 0;
     if (sandbox == 0) {
         return 0;
     }
-    const struct ledger_owner *record = ledger_owner(event->ledger, sandbox);
-    uint64_t held = record ? __atomic_load_n(&record->fds, __ATOMIC_RELAXED) : 0;
+    uint64_t held = fds_of(event->ledger, sandbox);
     bool good = (terms.fds == 0 || held + count <= terms.fds) && room_for_fds(event, count);
     return good ? 0 : refuse(event, LEDGER_EVENT_LIMITED_FD, EMFILE, held, 0, sandbox);
 }
 
 unsigned limit_received(const struct policy_event *event, const int *fds, unsigned count)
 {
-    uint32_t sandbox = event->watching_fds ? sandbox_of(event) : 0;
-    const struct ledger_owner *record = ledger_owner(event->ledger, sandbox);
-    uint64_t held = record ? __atomic_load_n(&record->fds, __ATOMIC_RELAXED) : 0;
+    uint32_t sandbox = event->watching_fds ? sandbox_of(event->ledger, event->owner) : 0;
+    uint64_t held = fds_of(event->ledger, sandbox);
     unsigned good = 0;
     if (sandbox == 0) {
         return count;

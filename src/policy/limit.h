@@ -52,6 +52,9 @@ int limit_grow(const struct policy_event *event, uint64_t start, uint64_t end, u
  * one of its own: for whose it is. 0; or ENOMEM, noted. */
 int limit_split(const struct policy_event *event, uint64_t start, uint64_t end, int prot);
 
+/* Whether it may take `count` more descriptors without another look: most often it may. */
+bool limit_is_far(const struct ledger *ledger, uint32_t owner, unsigned count);
+
 /* Before it takes `count` more descriptors. 0; or EMFILE, noted. */
 int limit_fds(const struct policy_event *event, unsigned count);
 

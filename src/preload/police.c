@@ -148,7 +148,7 @@ void *police_mmap(const struct unwind_start *here, bool raw, const struct policy
     struct rescue_taken taken = {.count = 0};
     void *result = MAP_FAILED;
     int error = errno;
-    if (shim_polices(POLICY_LIMIT) && police_refuses_mmap(here, &map)) {
+    if (shim_polices(POLICY_LIMIT) && police_refuses_mmap(&event, &map)) {
         return MAP_FAILED;
     }
     if (shim_polices(POLICY_RESCUE)) {
@@ -163,7 +163,7 @@ void *police_mmap(const struct unwind_start *here, bool raw, const struct policy
             return result;
         }
     }
-    result = shim_polices(POLICY_PLACEMENT) && anywhere ? police_placed_mmap(here, raw, &map)
+    result = shim_polices(POLICY_PLACEMENT) && anywhere ? police_placed_mmap(&event, raw, &map)
                                                         : plain_mmap(here, raw, &map);
     if (result == MAP_FAILED && errno == ENOMEM && anywhere && shim_polices(POLICY_RECLAIM) &&
         reclaim_make_room(&event)) {

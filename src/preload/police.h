@@ -81,13 +81,13 @@ bool police_refuses_split(const struct unwind_start *here, uint64_t start, uint6
 
 /* mmap, where placement has a window for it. */
 void police_placement_begin(void);
-void *police_placed_mmap(const struct unwind_start *here, bool raw, const struct policy_map *map);
+void *police_placed_mmap(const struct policy_event *event, bool raw, const struct policy_map *map);
 
 /* After an mremap. */
 void police_moved(const struct unwind_start *here, const struct policy_move *move);
 
 /* Before mmap, and shmat of so much: errno is ENOMEM then. */
-bool police_refuses_mmap(const struct unwind_start *here, const struct policy_map *map);
+bool police_refuses_mmap(const struct policy_event *event, const struct policy_map *map);
 bool police_refuses_bytes(const struct unwind_start *here, uint64_t bytes);
 
 void police_look_now(const struct unwind_start *here);

@@ -39,7 +39,12 @@ static struct policy_event event_for(const struct unwind_start *here, uint32_t o
 
 bool police_refuses_fds(const struct unwind_start *here, unsigned count, uint32_t owner)
 {
-    struct policy_event event = event_for(here, owner);
+    owner = police_owner(owner);
+    if (limit_is_far(&shim.ledger, owner, count)) {
+        return false;
+    }
+    struct policy_event event = police_event(here);
+    event.owner = owner;
     return refuses(limit_fds(&event, count));
 }
 
@@ -89,15 +94,16 @@ bool police_refuses_ioctl(const struct unwind_start *here, int fd, uint32_t requ
     return police_refuses_fds(here, 1, of_vm ? vm_of(here, fd) : is_vm ? LIMIT_NEW_OWNER : 0);
 }
 
-bool police_refuses_mmap(const struct unwind_start *here, const struct policy_map *map)
+bool police_refuses_mmap(const struct policy_event *event, const struct policy_map *map)
 {
     bool file = !(map->flags & MAP_ANONYMOUS);
     bool over = (map->flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) == MAP_FIXED;
-    struct policy_event event = event_for(here, file ? plain_owner_of_map(map->fd) : 0);
+    struct policy_event its = *event;
     uint64_t start = (uintptr_t)map->address;
-    uint64_t size = (map->length + event.page - 1) & ~(event.page - 1);
-    return refuses(over && start + size > start ? limit_map_over(&event, start, start + size)
-                                                : limit_map(&event, 1, size));
+    uint64_t size = (map->length + event->page - 1) & ~(event->page - 1);
+    its.owner = police_owner(file ? plain_owner_of_map(map->fd) : 0);
+    return refuses(over && start + size > start ? limit_map_over(&its, start, start + size)
+                                                : limit_map(&its, 1, size));
 }
 
 bool police_refuses_bytes(const struct unwind_start *here, uint64_t bytes)
@@ -109,6 +115,9 @@ bool police_refuses_bytes(const struct unwind_start *here, uint64_t bytes)
 bool police_refuses_growth(const struct unwind_start *here, uint64_t start, uint64_t end,
                            uint64_t new_size, bool once_more)
 {
+    if (!shim_had_owners()) {
+        return false;
+    }
     struct policy_event event = police_event(here);
     uint64_t size = (new_size + event.page - 1) & ~(event.page - 1);
     return refuses(limit_grow(&event, start, end, size, once_more));
@@ -116,6 +125,9 @@ bool police_refuses_growth(const struct unwind_start *here, uint64_t start, uint
 
 bool police_refuses_split(const struct unwind_start *here, uint64_t start, uint64_t end, int prot)
 {
+    if (!shim_had_owners()) {
+        return false;
+    }
     struct policy_event event = police_event(here);
     return start < end && refuses(limit_split(&event, start, end, prot));
 }

@@ -52,9 +52,10 @@ void police_placement_begin(void)
                                   });
 }
 
-void *police_placed_mmap(const struct unwind_start *here, bool raw, const struct policy_map *map)
+void *police_placed_mmap(const struct policy_event *wanted, bool raw, const struct policy_map *map)
 {
-    struct policy_event event = police_event(here);
+    struct policy_event event = *wanted;
+    const struct unwind_start *here = event.here;
     bool file = !(map->flags & MAP_ANONYMOUS);
     int error = errno;
     event.owner = police_owner(file ? plain_owner_of_map(map->fd) : 0);
