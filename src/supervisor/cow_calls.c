@@ -13,7 +13,6 @@
 
 #include "supervisor/cow.h"
 #include "supervisor/cow_layer.h"
-#include "supervisor/redo.h"
 #include "supervisor/cow_walk.h"
 #include "supervisor/defects.h"
 #include "supervisor/looks.h"
@@ -22,6 +21,7 @@
 #include "supervisor/owned.h"
 #include "supervisor/policy.h"
 #include "supervisor/proc.h"
+#include "supervisor/redo.h"
 #include "supervisor/sandbox.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -50,8 +50,8 @@ enum follow {
 struct call;
 
 struct row {
-    int call;
     int64_t (*give)(struct call *call);
+    int call;
     int directory; /* the number of the argument, or NONE */
     int path;
     int flags; /* or NONE */
@@ -456,45 +456,45 @@ static int64_t on_link(struct call *call)
 /* --- the table -------------------------------------------------------------------------------- */
 
 static const struct row rows[] = {
-    {SYS_newfstatat, on_stat, 0, 1, 3, UNLESS_FLAG, false},
-    {SYS_statx, on_statx, 0, 1, 2, UNLESS_FLAG, false},
-    {SYS_faccessat, on_access, 0, 1, NONE, FOLLOW, false},
-    {SYS_faccessat2, on_access, 0, 1, 3, UNLESS_FLAG, false},
-    {SYS_readlinkat, on_readlink, 0, 1, NONE, NO_FOLLOW, false},
-    {SYS_mkdirat, on_mkdir, 0, 1, NONE, NAME, true},
-    {SYS_mknodat, on_mknod, 0, 1, NONE, NAME, true},
-    {SYS_symlinkat, on_symlink, 1, 2, NONE, NAME, true},
-    {SYS_unlinkat, on_unlink, 0, 1, 2, NAME, false},
-    {SYS_renameat2, on_rename, 0, 1, NONE, NAME, true},
-    {SYS_linkat, on_link, 0, 1, 4, IF_FLAG, true},
-    {SYS_truncate, on_truncate, NONE, 0, NONE, FOLLOW, false},
-    {SYS_chdir, on_enter, NONE, 0, NONE, FOLLOW, false},
-    {SYS_execve, on_native, NONE, 0, NONE, FOLLOW, false},
-    {SYS_execveat, on_native, 0, 1, 4, UNLESS_FLAG, false},
-    {SYS_statfs, on_native, NONE, 0, NONE, FOLLOW, false},
-    {SYS_inotify_add_watch, on_native, NONE, 1, NONE, FOLLOW, false},
-    {SYS_getxattr, on_attributes, NONE, 0, NONE, FOLLOW, false},
-    {SYS_lgetxattr, on_attributes, NONE, 0, NONE, NO_FOLLOW, false},
-    {SYS_listxattr, on_attributes, NONE, 0, NONE, FOLLOW, false},
-    {SYS_llistxattr, on_attributes, NONE, 0, NONE, NO_FOLLOW, false},
-    {CALL_GETXATTRAT, on_attributes, 0, 1, 2, UNLESS_FLAG, false},
-    {CALL_LISTXATTRAT, on_attributes, 0, 1, 2, UNLESS_FLAG, false},
-    {SYS_getcwd, on_getcwd, NONE, NONE, NONE, FOLLOW, false},
+    {on_stat, SYS_newfstatat, 0, 1, 3, UNLESS_FLAG, false},
+    {on_statx, SYS_statx, 0, 1, 2, UNLESS_FLAG, false},
+    {on_access, SYS_faccessat, 0, 1, NONE, FOLLOW, false},
+    {on_access, SYS_faccessat2, 0, 1, 3, UNLESS_FLAG, false},
+    {on_readlink, SYS_readlinkat, 0, 1, NONE, NO_FOLLOW, false},
+    {on_mkdir, SYS_mkdirat, 0, 1, NONE, NAME, true},
+    {on_mknod, SYS_mknodat, 0, 1, NONE, NAME, true},
+    {on_symlink, SYS_symlinkat, 1, 2, NONE, NAME, true},
+    {on_unlink, SYS_unlinkat, 0, 1, 2, NAME, false},
+    {on_rename, SYS_renameat2, 0, 1, NONE, NAME, true},
+    {on_link, SYS_linkat, 0, 1, 4, IF_FLAG, true},
+    {on_truncate, SYS_truncate, NONE, 0, NONE, FOLLOW, false},
+    {on_enter, SYS_chdir, NONE, 0, NONE, FOLLOW, false},
+    {on_native, SYS_execve, NONE, 0, NONE, FOLLOW, false},
+    {on_native, SYS_execveat, 0, 1, 4, UNLESS_FLAG, false},
+    {on_native, SYS_statfs, NONE, 0, NONE, FOLLOW, false},
+    {on_native, SYS_inotify_add_watch, NONE, 1, NONE, FOLLOW, false},
+    {on_attributes, SYS_getxattr, NONE, 0, NONE, FOLLOW, false},
+    {on_attributes, SYS_lgetxattr, NONE, 0, NONE, NO_FOLLOW, false},
+    {on_attributes, SYS_listxattr, NONE, 0, NONE, FOLLOW, false},
+    {on_attributes, SYS_llistxattr, NONE, 0, NONE, NO_FOLLOW, false},
+    {on_attributes, CALL_GETXATTRAT, 0, 1, 2, UNLESS_FLAG, false},
+    {on_attributes, CALL_LISTXATTRAT, 0, 1, 2, UNLESS_FLAG, false},
+    {on_getcwd, SYS_getcwd, NONE, NONE, NONE, FOLLOW, false},
 #ifdef SYS_renameat
-    {SYS_renameat, on_rename, 0, 1, NONE, NAME, true},
+    {on_rename, SYS_renameat, 0, 1, NONE, NAME, true},
 #endif
 #ifdef SYS_stat
-    {SYS_stat, on_stat, NONE, 0, NONE, FOLLOW, false},
-    {SYS_lstat, on_stat, NONE, 0, NONE, NO_FOLLOW, false},
-    {SYS_access, on_access, NONE, 0, NONE, FOLLOW, false},
-    {SYS_readlink, on_readlink, NONE, 0, NONE, NO_FOLLOW, false},
-    {SYS_mkdir, on_mkdir, NONE, 0, NONE, NAME, true},
-    {SYS_mknod, on_mknod, NONE, 0, NONE, NAME, true},
-    {SYS_symlink, on_symlink, NONE, 1, NONE, NAME, true},
-    {SYS_unlink, on_unlink, NONE, 0, NONE, NAME, false},
-    {SYS_rmdir, on_rmdir, NONE, 0, NONE, NAME, false},
-    {SYS_rename, on_rename, NONE, 0, NONE, NAME, true},
-    {SYS_link, on_link, NONE, 0, NONE, NO_FOLLOW, true},
+    {on_stat, SYS_stat, NONE, 0, NONE, FOLLOW, false},
+    {on_stat, SYS_lstat, NONE, 0, NONE, NO_FOLLOW, false},
+    {on_access, SYS_access, NONE, 0, NONE, FOLLOW, false},
+    {on_readlink, SYS_readlink, NONE, 0, NONE, NO_FOLLOW, false},
+    {on_mkdir, SYS_mkdir, NONE, 0, NONE, NAME, true},
+    {on_mknod, SYS_mknod, NONE, 0, NONE, NAME, true},
+    {on_symlink, SYS_symlink, NONE, 1, NONE, NAME, true},
+    {on_unlink, SYS_unlink, NONE, 0, NONE, NAME, false},
+    {on_rmdir, SYS_rmdir, NONE, 0, NONE, NAME, false},
+    {on_rename, SYS_rename, NONE, 0, NONE, NAME, true},
+    {on_link, SYS_link, NONE, 0, NONE, NO_FOLLOW, true},
 #endif
 };
 
@@ -700,26 +700,27 @@ void cow_answer_open(const struct notification *notification, struct cow_place *
                      mode_t mode, unsigned argument)
 {
     struct cow *cow = notification->sandbox->cow;
-    bool creates = place->failed == ENOENT && place->parent >= 0 && (flags & O_CREAT);
+    bool is_new = place->failed == ENOENT && place->parent >= 0;
+    bool creates = is_new && (flags & O_CREAT) && !(flags & O_PATH);
+    bool is_to_be_directory =
+        (flags & O_CREAT) && !(flags & O_PATH) && place->slash && place->parent >= 0;
 
     if (!lookup_has_our_user(notification))
         notify_fail(notification, EACCES);
-    else if ((flags & O_PATH) && place->failed == 0)
-        leave_named(notification, place, argument);
+    else if (place->failed != 0 && !creates)
+        notify_fail(notification, is_to_be_directory ? EISDIR : place->failed);
     else if (flags & O_PATH)
-        notify_fail(notification, place->failed);
+        leave_named(notification, place, argument);
     else if ((flags & O_TMPFILE) == O_TMPFILE)
         notify_fail(notification, EOPNOTSUPP);
-    else if ((flags & O_CREAT) && place->slash && place->parent >= 0)
+    else if (is_to_be_directory)
         notify_fail(notification, EISDIR);
     else if (creates && (flags & O_DIRECTORY))
         notify_fail(notification, EINVAL);
-    else if (creates)
-        inject(notification, create(notification, place, flags, mode), flags);
-    else if (place->failed != 0)
-        notify_fail(notification, place->failed);
     else
-        inject(notification, open_target(cow, place, flags), flags);
+        inject(notification,
+               creates ? create(notification, place, flags, mode) : open_target(cow, place, flags),
+               flags);
 }
 
 /* --- attributes ------------------------------------------------------------------------------- */

@@ -270,14 +270,14 @@ static int commit_removal(const char *path, void *context)
     const struct cow *cow = context;
     owned_fd int again = open_beneath(cow->tree, path, 0);
     const char *slash = strrchr(path, '/');
-    owned_memory char *parent = slash ? strndup(path, (size_t)(slash - path)) : strdup(".");
     owned_fd int directory = -1;
+    char parent[PATH_MAX];
     int failed;
 
     if (again >= 0)
         return 0;
-    if (!parent)
-        return ENOMEM;
+    (void)snprintf(parent, sizeof parent, "%.*s", slash ? (int)(slash - path) : 1,
+                   slash ? path : ".");
     directory = open_beneath(cow->lower, parent, O_DIRECTORY);
     /* Its directory went, too, or is not one any more. */
     failed = directory < 0 ? 0 : remove_entry(directory, slash ? slash + 1 : path);

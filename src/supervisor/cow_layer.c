@@ -273,10 +273,13 @@ int cow_each_removed(const struct cow *cow, int (*each)(const char *path, void *
 
 void cow_forget_removed(struct cow *cow)
 {
-    struct cow_removed *at, *next;
+    struct cow_removed *next = cow->removed;
 
-    HASH_ITER (hh, cow->removed, at, next) {
-        HASH_DEL(cow->removed, at);
+    HASH_CLEAR(hh, cow->removed); /* the table; what was in it is still a list */
+    while (next) {
+        struct cow_removed *at = next;
+
+        next = at->hh.next;
         free(at);
     }
 }

@@ -201,31 +201,33 @@ static int name_program(struct execution *execution, int directory, const char *
     return 0;
 }
 
-void redirect_program_execute(const struct notification *notification, int directory,
-                              const char *path, int target)
+/* 0, with all that the process is to execute; or an errno value. */
+static int prepare(struct execution *execution, int directory, const char *path, int target)
 {
-    owned_memory struct execution *execution = calloc(1, sizeof *execution);
     bool done = false;
-    int failed = execution ? 0 : ENOMEM;
+    int failed;
 
-    if (failed == 0) {
-        execution->notification = notification;
-        execution->file = fcntl(target, F_DUPFD_CLOEXEC, 0);
-        if (execution->file < 0)
-            failed = errno;
-    }
-    if (failed == 0)
-        failed = name_program(execution, directory, path);
+    execution->file = fcntl(target, F_DUPFD_CLOEXEC, 0);
+    if (execution->file < 0)
+        return errno;
+    failed = name_program(execution, directory, path);
     for (unsigned depth = 0; failed == 0 && !done; depth++)
         failed = step(execution, depth, &done);
     if (failed == 0 && !lookup_name(execution->file, execution->outside, sizeof execution->outside))
         failed = ENAMETOOLONG;
-    if (failed == 0) {
-        execution->program.path = execution->outside;
-        redo_execve(notification, &execution->program);
-    } else {
+    execution->program.path = execution->outside;
+    return failed;
+}
+
+void redirect_program_execute(const struct notification *notification, int directory,
+                              const char *path, int target)
+{
+    struct execution execution = {.notification = notification, .file = -1};
+    int failed = prepare(&execution, directory, path, target);
+
+    owned_fd_close(&execution.file);
+    if (failed == 0)
+        redo_execve(notification, &execution.program);
+    else
         notify_fail(notification, failed);
-    }
-    if (execution)
-        owned_fd_close(&execution->file);
 }

@@ -22,11 +22,14 @@
 /* Where the memory is asked for: programs have nothing there, so that a process has one piece for
  * all its calls, and a child on its memory has the same one. It begins with the filter's mark. */
 #define MEMORY_ADDRESS UINT64_C(0x200000000000)
-#define MEMORY_BYTES ((size_t)256 * 1024)
+#define MEMORY_BYTES ((size_t)2048 * 1024)
 
-/* What of it the texts may take; the rest is for pointers to a program's arguments. */
+/* What of it the texts may take; the rest is for pointers to a program's arguments, of which there
+ * are never more. */
 #define TEXT_BYTES ((size_t)32 * 1024)
-#define POINTERS ((MEMORY_BYTES - TEXT_BYTES) / sizeof(uint64_t))
+
+/* As many pointers are read at once. */
+#define POINTERS 512
 
 #define ARGUMENTS 6
 #define MARK_ARGUMENT 5
@@ -157,53 +160,63 @@ void redo_call(const struct notification *notification, unsigned argument, const
 
 /* --- another program -------------------------------------------------------------------------- */
 
-/* The pointers to a program's own arguments, from one on, and the NULL behind them: their number,
- * or a negative errno value. */
-static int64_t read_pointers(const struct redo *redo, uint64_t from, uint64_t *pointers,
-                             size_t room)
+/* As many pointers to the program's own arguments, from one on, as can be read at once: up to the
+ * first that is NULL. Their number, with that one. */
+static size_t read_pointers(const struct redo *redo, uint64_t own, size_t index,
+                            uint64_t pointers[POINTERS])
 {
-    for (size_t count = 0; count < room; count++) {
-        off_t address = (off_t)(from + count * sizeof *pointers);
+    size_t count = 0;
+    ssize_t got = pread(redo->memory, pointers, POINTERS * sizeof *pointers,
+                        (off_t)(own + index * sizeof *pointers));
 
-        if (from == 0)
-            pointers[count] = 0;
-        else if (pread(redo->memory, &pointers[count], sizeof *pointers, address) !=
-                 (ssize_t)sizeof *pointers)
-            return -EFAULT;
-        if (pointers[count] == 0)
-            return (int64_t)count;
+    while (count < (size_t)(got > 0 ? got : 0) / sizeof *pointers)
+        if (pointers[count++] == 0)
+            break;
+    return count;
+}
+
+/* The pointers to the words. 0, or a negative errno value. */
+static int64_t put_words(struct redo *redo, const struct redo_program *program, uint64_t first,
+                         uint64_t *pointers)
+{
+    for (size_t i = 0; i < program->count; i++) {
+        const char *word = program->words[i];
+
+        pointers[i] = word || first == 0 ? put_text(redo, word ? word : "") : first;
+        if (pointers[i] == 0)
+            return -E2BIG;
     }
-    return -E2BIG;
+    return 0;
 }
 
 /* The arguments' address in the process, or a negative errno value. */
 static int64_t put_arguments(struct redo *redo, const struct redo_program *program, uint64_t own)
 {
-    owned_memory uint64_t *pointers = calloc(POINTERS, sizeof *pointers);
-    size_t count = program->count;
-    uint64_t first, address;
-    int64_t more;
+    uint64_t words[REDO_WORDS_MAX] = {0};
+    uint64_t pointers[POINTERS] = {0};
+    size_t count = own != 0 ? read_pointers(redo, own, 0, pointers) : 1;
+    size_t index = pointers[0] != 0 ? program->skipped : 0;
+    uint64_t start;
+    int64_t failed;
 
-    if (!pointers)
-        return -ENOMEM;
-    more = read_pointers(redo, own, pointers + count, POINTERS - count);
-    if (more < 0)
-        return more;
-    first = pointers[count];
-    for (size_t i = 0; i < count; i++) {
-        pointers[i] = program->words[i] || first == 0
-                          ? put_text(redo, program->words[i] ? program->words[i] : "")
-                          : first;
-        if (pointers[i] == 0)
+    if (count == 0)
+        return -EFAULT;
+    failed = put_words(redo, program, pointers[0], words);
+    if (failed != 0)
+        return failed;
+    start = redo->start + redo->used;
+    if (program->count > 0 && put(redo, words, program->count * sizeof words[0]) == 0)
+        return -E2BIG;
+    for (bool more = true; more; index += count) {
+        if (own != 0)
+            count = read_pointers(redo, own, index, pointers);
+        if (count == 0)
+            return -EFAULT;
+        if (put(redo, pointers, count * sizeof pointers[0]) == 0)
             return -E2BIG;
+        more = pointers[count - 1] != 0;
     }
-    if (more > 0 && program->skipped > 0) {
-        more -= (int64_t)program->skipped;
-        memmove(pointers + count, pointers + count + program->skipped,
-                ((size_t)more + 1) * sizeof *pointers);
-    }
-    address = put(redo, pointers, (count + (size_t)more + 1) * sizeof *pointers);
-    return address != 0 ? (int64_t)address : -E2BIG;
+    return (int64_t)start;
 }
 
 static int64_t make_program(struct redo *redo, const void *how)
@@ -211,13 +224,12 @@ static int64_t make_program(struct redo *redo, const void *how)
     const struct seccomp_data *data = &redo->notification->request.data;
     const struct redo_program *program = how;
     unsigned own = data->nr == SYS_execveat ? 2 : 1;
-    int64_t vector = put_arguments(redo, program, data->args[own]);
-    const uint64_t arguments[ARGUMENTS] = {
-        put_text(redo, program->path), (uint64_t)vector, data->args[own + 1], 0, 0, redo->mark};
+    uint64_t path = put_text(redo, program->path); /* among the other texts, before the pointers */
+    int64_t vector = path != 0 ? put_arguments(redo, program, data->args[own]) : -E2BIG;
+    const uint64_t arguments[ARGUMENTS] = {path, (uint64_t)vector, data->args[own + 1], 0,
+                                           0,    redo->mark};
 
-    if (vector < 0)
-        return vector;
-    return arguments[0] == 0 ? -E2BIG : injection_call(&redo->injection, SYS_execve, arguments);
+    return vector < 0 ? vector : injection_call(&redo->injection, SYS_execve, arguments);
 }
 
 void redo_execve(const struct notification *notification, const struct redo_program *program)

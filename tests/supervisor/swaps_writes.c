@@ -30,11 +30,11 @@ static void put(struct swap *swap, const char *directory)
 {
     char text[BYTES];
 
-    (void)strcpy(swap->directory, directory);
+    memcpy(swap->directory, directory, strlen(directory) + 1);
     (void)snprintf(text, sizeof text, "%s/file", directory);
-    (void)strcpy(swap->path, text);
+    memcpy(swap->path, text, strlen(text) + 1);
     (void)snprintf(text, sizeof text, "%s/other", directory);
-    (void)strcpy(swap->other, text);
+    memcpy(swap->other, text, strlen(text) + 1);
 }
 
 static void *change(void *argument)
