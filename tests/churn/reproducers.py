@@ -51,9 +51,8 @@ class Reproducer:
 
 
 CHURN = ["churn", "--count=300"]
-VMS = ["churn", "--kind=vm", "--count=1500"]
 FDS = 64
-ADDRESS_SPACE = 96 << 10
+ADDRESS_SPACE = 64 << 10
 RECLAIM = ["reclaim=1", "settle_ms=0", "quarantine_fds=8"]
 RECLAIM_MEMORY = ["reclaim=1", "settle_ms=0", "quarantine_bytes=1M"]
 
@@ -83,22 +82,26 @@ def keeps_descriptors(name, functions, *arguments):
                       f"EMFILE ({FDS} descriptors)", finds, RECLAIM, fds=FDS)
 
 
-def keeps_mappings(name, each):
-    return Reproducer(name, "F1", VMS, r"Cannot allocate memory",
+def vms(count):
+    return ["churn", "--kind=vm", f"--count={count}"]
+
+
+def keeps_mappings(name, each, count):
+    return Reproducer(name, "F1", vms(count), r"Cannot allocate memory",
                       f"ENOMEM ({ADDRESS_SPACE >> 10} MiB of addresses)",
                       [Finding("leaked", "mapping", "vm_map_descriptor_cow", each)],
                       RECLAIM_MEMORY, address_space=ADDRESS_SPACE, needs_kvm=True)
 
 
 REPRODUCERS = [
-    keeps_mappings("cow-map-leak", 1),
-    keeps_mappings("slot-only-unmap", 1),
-    keeps_mappings("restore-leak", 1),
-    Reproducer("shared-gap-hints", "F2", VMS,
+    keeps_mappings("cow-map-leak", 1, 500),
+    keeps_mappings("slot-only-unmap", 1, 700),
+    keeps_mappings("restore-leak", 1, 1200),
+    Reproducer("shared-gap-hints", "F2", vms(200),
                r"guest address of a mapped file is 0x[0-9a-f]+ where 0x[0-9a-f]+ is right",
                "a wrong guest address", needs_kvm=True,
                unfound="nothing: no resource is kept; boxsup checks its own addresses"),
-    Reproducer("merge-trap", "F3", VMS, r"munmap of 4096 bytes: Cannot allocate memory",
+    Reproducer("merge-trap", "F3", vms(300), r"munmap of 4096 bytes: Cannot allocate memory",
                "ENOMEM of munmap (65,530 VMAs)",
                [Finding("refused", "mapping", "owned_map_unmap")],
                ["placement=1"], needs_kvm=True),

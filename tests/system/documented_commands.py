@@ -16,6 +16,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 
 build = os.environ["BOXLEDGER_BUILD"]
 source = os.environ["BOXLEDGER_SOURCE"]
@@ -114,6 +115,8 @@ class Shell:
 
     def run(self, command):
         end = "---end of documented command---"
+        watch = threading.Timer(TIMEOUT, self.shell.kill)
+        watch.start()
         self.shell.stdin.write(command + "\necho; echo '" + end + "'\n")
         self.shell.stdin.flush()
         output = ""
@@ -121,6 +124,7 @@ class Shell:
             if line.strip() == end:
                 break
             output += line
+        watch.cancel()
         return output[:-1] if output.endswith("\n\n") or output == "\n" else output
 
     def close(self):
@@ -136,7 +140,8 @@ def judge_block(path, at, mark, lines, shell):
             f"{where}: {mark['file']} is not there"
     if mark and mark["run"]:
         for line in filter(None, lines):
-            ended = shell.run(f"({line}) >log 2>&1 </dev/null || {{ echo failed: $?; cat log; }}")
+            ended = shell.run(f"(\n{line}\n) >log 2>&1 </dev/null || "
+                              "{ echo failed: $?; cat log; }")
             if ended.strip():
                 return f"{where}: {line}: {ended}"
             print(f"{where}: {line[:70]}")
