@@ -4,7 +4,7 @@
  * Each of them knows its descriptors by their files and its pages by every byte that it wrote: not
  * one may be another's, or gone.
  *
- *     late_release LEDGER OPERATIONS WAIT_MS
+ *     late_release LEDGER DIRECTORY OPERATIONS WAIT_MS
  */
 #include <dirent.h>
 #include <errno.h>

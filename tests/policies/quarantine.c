@@ -119,9 +119,13 @@ static void bytes(void)
     for (unsigned i = 0; i < most; i++) {
         check(is_reserved(first[i], PAGE), "%p is not kept", (void *)first[i]);
         raw(SYS_munmap, first[i], PAGE);
-        check(raw(SYS_mmap, first[i], PAGE, i % 2 ? PROT_NONE : PROT_READ | PROT_WRITE,
+        check(raw(SYS_mmap, first[i], PAGE, PROT_READ | PROT_WRITE,
                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1) == (long)first[i],
               "an inline mmap");
+        mark_pages(first[i], PAGE, i);
+        if (i % 2) {
+            raw(SYS_mprotect, first[i], PAGE, PROT_NONE);
+        }
     }
     for (unsigned round = 0; round < MANY / most; round++) {
         for (unsigned i = 0; i < most; i++) {
@@ -132,7 +136,8 @@ static void bytes(void)
               (unsigned long)policy_counts().quarantined_bytes);
     }
     for (unsigned i = 0; i < most; i++) {
-        check(is_mapped(first[i], PAGE), "%p (%u) was another's, and was unmapped",
+        raw(SYS_mprotect, first[i], PAGE, PROT_READ | PROT_WRITE);
+        check(has_marks(first[i], PAGE, i), "%p (%u) was another's, and was unmapped",
               (void *)first[i], i);
         check(is_reserved(last[i], PAGE), "%p went before older ones", (void *)last[i]);
         check(munmap(last[i], PAGE) == 0, "a late munmap: %s", strerror(errno));
