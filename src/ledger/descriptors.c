@@ -17,11 +17,8 @@
 #define RELEASED 16u /* while busy, a close of it began */
 #define NEXT(word) (((word) | 31u) + 1u)
 
-static bool swap(uint32_t *word, uint32_t *expected, uint32_t desired)
-{
-    return __atomic_compare_exchange_n(word, expected, desired, false, __ATOMIC_ACQ_REL,
-                                       __ATOMIC_ACQUIRE);
-}
+/* As __atomic_compare_exchange_n. */
+#define swap(word, expected, desired) ledger_swap32(ledger, word, expected, desired)
 
 /* Who released a number says so in `detail`, maybe after the next thread was given that number: a
  * close has two ends. What either of them reads there names a stack, no more; hence relaxed. */
@@ -54,8 +51,8 @@ static void count_taken(struct ledger *ledger, const struct ledger_fd *record)
     struct ledger_stack *stack = record->stack ? ledger_stack(ledger, record->stack) : NULL;
     if (stack) {
         ledger_growth(ledger, record->stack, stack);
-        __atomic_add_fetch(&stack->fds_live, 1, __ATOMIC_RELAXED);
-        __atomic_add_fetch(&stack->acquired, 1, __ATOMIC_RELAXED);
+        ledger_add32(ledger, &stack->fds_live, 1);
+        ledger_add32(ledger, &stack->acquired, 1);
     }
 }
 
@@ -110,8 +107,8 @@ static void count_released(struct ledger *ledger, struct ledger_actor *actor, st
     struct ledger_stack *stack = claim.stack ? ledger_stack(ledger, claim.stack) : NULL;
     if (stack) {
         ledger_growth(ledger, claim.stack, stack);
-        __atomic_sub_fetch(&stack->fds_live, 1, __ATOMIC_RELAXED);
-        ledger_stack_released(stack, by);
+        ledger_add32(ledger, &stack->fds_live, UINT32_MAX); /* one less */
+        ledger_stack_released(ledger, stack, by);
     }
     drop_owner(ledger, actor, claim, by);
 }
@@ -229,7 +226,8 @@ bool ledger_fd_assign(struct ledger *ledger, struct ledger_actor *actor, int fd,
     ledger_set_mark(&actor->busy, &canary);
 
     uint32_t busy = NEXT(word) | LEDGER_BUSY;
-    bool ours = swap(&record->state, &word, busy); /* else it is another's by now */
+    bool ours =
+        swap(&record->state, &word, busy); /* else it is another's by now */
     if (ours) {
         struct ledger_stack *stack = record->stack ? ledger_stack(ledger, record->stack) : NULL;
         if (stack) {
@@ -353,6 +351,23 @@ struct ledger_fd_flight ledger_fd_fly_reclaimed(struct ledger *ledger, int fd, u
         flight.kind = LEDGER_FD_RECLAIMED;
     }
     return flight;
+}
+
+bool ledger_fd_close(struct ledger *ledger, struct ledger_actor *actor, int fd, uint32_t stack)
+{
+    struct ledger_fd *record =
+        fd < 0 || !ledger_alone(ledger) ? NULL : ledger_at(ledger, LEDGER_FDS, (uint32_t)fd);
+    uint32_t word = record ? __atomic_load_n(&record->state, __ATOMIC_ACQUIRE) : 0;
+    if (STATE(word) != LEDGER_LIVE || record->owner != 0) {
+        return false;
+    }
+    struct claim claim = {record->stack, 0, record->flags};
+    if (!swap(&record->state, &word, NEXT(word) | LEDGER_EMPTY)) {
+        return false;
+    }
+    set_detail(record, stack);
+    count_released(ledger, actor, claim, stack);
+    return true;
 }
 
 void ledger_fd_released(struct ledger *ledger, struct ledger_actor *actor, int fd,

@@ -7,28 +7,7 @@
  */
 #include "index.h"
 
-#define LEAF_KEYS 38u
-#define INNER_KEYS 28u
 #define NODES_A_PAGE 512u /* 256 KiB at a time */
-
-struct ledger_index_node {
-    uint32_t count;
-    uint32_t leaf;
-    struct ledger_index_node *next, *previous; /* leaves, in order */
-    uint64_t low, high;                        /* leaves */
-    union {
-        struct {
-            uint64_t key[LEAF_KEYS];
-            uint32_t record[LEAF_KEYS];
-        } l;
-        struct { /* key[0] is not looked at: the first child takes all that is lower */
-            uint64_t key[INNER_KEYS];
-            struct ledger_index_node *child[INNER_KEYS];
-        } i;
-    };
-};
-
-_Static_assert(sizeof(struct ledger_index_node) <= 512, "8 cache lines a node");
 
 struct path {
     struct ledger_index_node *node[LEDGER_INDEX_DEPTH];
@@ -99,28 +78,13 @@ static void free_node(struct ledger_index *index, struct ledger_index_node *node
     index->free_count++;
 }
 
-/* How many keys are at or below `key`. */
-static uint32_t rank(const uint64_t *keys, uint32_t count, uint64_t key)
-{
-    uint32_t low = 0;
-    while (low < count) {
-        uint32_t middle = (low + count) / 2;
-        if (keys[middle] <= key) {
-            low = middle + 1;
-        } else {
-            count = middle;
-        }
-    }
-    return low;
-}
-
 static struct ledger_index_node *descend(struct ledger_index *index, uint64_t key,
                                          struct path *path)
 {
     struct ledger_index_node *node = index->root;
     path->depth = 0;
     while (!node->leaf) {
-        uint32_t at = rank(node->i.key + 1, node->count - 1, key);
+        uint32_t at = ledger_index_rank(node->i.key + 1, node->count - 1, key);
         path->node[path->depth] = node;
         path->at[path->depth] = at;
         path->depth++;
@@ -130,57 +94,14 @@ static struct ledger_index_node *descend(struct ledger_index *index, uint64_t ke
     return node;
 }
 
-static bool cursor_holds(const struct ledger_index *index, uint64_t key)
+struct ledger_index_node *ledger_index_leaf(struct ledger_index *index, uint64_t key)
 {
-    return index->cursor && index->cursor->low <= key && key < index->cursor->high;
-}
-
-struct ledger_position ledger_index_find(struct ledger *ledger, uint64_t key)
-{
-    struct ledger_index *index = &ledger->index;
-    struct ledger_index_node *leaf = index->cursor;
-    if (!index->root) {
-        return (struct ledger_position){NULL, 0};
+    struct ledger_index_node *node = index->root;
+    while (!node->leaf) {
+        node = node->i.child[ledger_index_rank(node->i.key + 1, node->count - 1, key)];
     }
-    if (!cursor_holds(index, key)) {
-        leaf = index->root;
-        while (!leaf->leaf) {
-            leaf = leaf->i.child[rank(leaf->i.key + 1, leaf->count - 1, key)];
-        }
-        index->cursor = leaf;
-    }
-    uint32_t below = rank(leaf->l.key, leaf->count, key);
-    if (below > 0) {
-        return (struct ledger_position){leaf, below - 1};
-    }
-    if (leaf->previous) {
-        return (struct ledger_position){leaf->previous, leaf->previous->count - 1};
-    }
-    return (struct ledger_position){leaf, 0};
-}
-
-uint32_t ledger_index_record(struct ledger_position position)
-{
-    return position.node->l.record[position.at];
-}
-
-struct ledger_position ledger_index_next(struct ledger_position position)
-{
-    if (++position.at == position.node->count) {
-        position.node = position.node->next;
-        position.at = 0;
-    }
-    return position;
-}
-
-struct ledger_position ledger_index_previous(struct ledger_position position)
-{
-    if (position.at == 0) {
-        position.node = position.node->previous;
-        position.at = position.node ? position.node->count : 1;
-    }
-    position.at--;
-    return position;
+    index->cursor = node;
+    return node;
 }
 
 static void put_in_leaf(struct ledger_index_node *leaf, uint32_t at, uint64_t key, uint32_t record)
@@ -211,11 +132,11 @@ static void put_in_inner(struct ledger_index_node *node, uint32_t at, uint64_t k
 static struct ledger_index_node *split_leaf(struct ledger_index *index,
                                             struct ledger_index_node *leaf, uint64_t key)
 {
-    uint32_t keep = LEAF_KEYS / 2;
+    uint32_t keep = LEDGER_LEAF_KEYS / 2;
     if (key < leaf->l.key[0]) {
         keep = 1;
-    } else if (key > leaf->l.key[LEAF_KEYS - 1]) {
-        keep = LEAF_KEYS - 1;
+    } else if (key > leaf->l.key[LEDGER_LEAF_KEYS - 1]) {
+        keep = LEDGER_LEAF_KEYS - 1;
     }
     struct ledger_index_node *right = new_node(index, 1);
     for (uint32_t i = keep; i < leaf->count; i++) {
@@ -243,17 +164,17 @@ static void insert_above(struct ledger_index *index, struct path *path, uint64_t
     for (uint32_t depth = path->depth; depth-- > 0;) {
         struct ledger_index_node *node = path->node[depth];
         uint32_t at = path->at[depth] + 1;
-        if (node->count < INNER_KEYS) {
+        if (node->count < LEDGER_INNER_KEYS) {
             put_in_inner(node, at, key, right);
             return;
         }
         struct ledger_index_node *half = new_node(index, 0);
-        uint32_t keep = INNER_KEYS / 2;
-        for (uint32_t i = keep; i < INNER_KEYS; i++) {
+        uint32_t keep = LEDGER_INNER_KEYS / 2;
+        for (uint32_t i = keep; i < LEDGER_INNER_KEYS; i++) {
             half->i.key[i - keep] = node->i.key[i];
             half->i.child[i - keep] = node->i.child[i];
         }
-        half->count = INNER_KEYS - keep;
+        half->count = LEDGER_INNER_KEYS - keep;
         node->count = keep;
         if (at <= keep) {
             put_in_inner(node, at, key, right);
@@ -277,7 +198,7 @@ leaf_with_room(struct ledger_index *index, uint64_t key)
 {
     struct path path;
     struct ledger_index_node *leaf = descend(index, key, &path);
-    if (leaf->count == LEAF_KEYS) {
+    if (leaf->count == LEDGER_LEAF_KEYS) {
         struct ledger_index_node *right = split_leaf(index, leaf, key);
         insert_above(index, &path, right->low, right);
         leaf = key >= right->low ? right : leaf;
@@ -293,10 +214,10 @@ void ledger_index_insert(struct ledger *ledger, uint64_t key, uint32_t record)
         index->root = index->cursor = new_node(index, 1);
     }
     struct ledger_index_node *leaf = index->cursor;
-    if (!cursor_holds(index, key) || leaf->count == LEAF_KEYS) {
+    if (!ledger_index_at_cursor(index, key) || leaf->count == LEDGER_LEAF_KEYS) {
         leaf = leaf_with_room(index, key);
     }
-    put_in_leaf(leaf, rank(leaf->l.key, leaf->count, key), key, record);
+    put_in_leaf(leaf, ledger_index_rank(leaf->l.key, leaf->count, key), key, record);
 }
 
 /* Takes the child that `path` went through out of its parent, and parents that run empty. */
@@ -348,11 +269,11 @@ void ledger_index_remove(struct ledger *ledger, uint64_t key)
     struct ledger_index *index = &ledger->index;
     struct ledger_index_node *leaf = index->cursor;
     struct path path;
-    bool known = cursor_holds(index, key);
+    bool known = ledger_index_at_cursor(index, key);
     if (!known || leaf->count == 1) {
         leaf = descend(index, key, &path);
     }
-    uint32_t at = rank(leaf->l.key, leaf->count, key) - 1;
+    uint32_t at = ledger_index_rank(leaf->l.key, leaf->count, key) - 1;
     leaf->count--;
     for (uint32_t i = at; i < leaf->count; i++) {
         leaf->l.key[i] = leaf->l.key[i + 1];

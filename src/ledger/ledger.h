@@ -135,6 +135,9 @@ struct ledger_queue_slot {
 struct ledger {
     struct ledger_header *header; /* also the base */
     struct ledger_backing *backing;
+    /* Not zero there: the process has one thread, and nobody else runs on its memory. NULL: who
+     * knows. The driver's; see step.h. */
+    const volatile char *alone;
     uint8_t *chunk[LEDGER_TABLES][LEDGER_TABLE_CHUNKS];
     uint32_t spare[LEDGER_SPARES]; /* chunks + 1 that nobody needs yet */
     /* stacks.c */
@@ -168,6 +171,8 @@ bool ledger_start(struct ledger *ledger, void *base, struct ledger_backing *back
 /* Goes on with the ledger of an image that has exec'ed. Its mappings are gone with it; its
  * descriptors stay IN_FLIGHT until ledger_fd_survived says otherwise. */
 bool ledger_resume(struct ledger *ledger, void *base, struct ledger_backing *backing);
+
+#include "step.h"
 
 /* The record, or NULL where that part of the table does not exist. */
 static inline void *ledger_at(const struct ledger *ledger, enum ledger_table table, uint32_t index)
@@ -225,7 +230,7 @@ static inline void ledger_set_mark(ledger_mark *mark, ledger_mark frame)
 
 static inline uint64_t ledger_ticket(struct ledger *ledger)
 {
-    return __atomic_add_fetch(&ledger->header->ticket, 1, __ATOMIC_RELAXED);
+    return ledger_add64(ledger, &ledger->header->ticket, 1);
 }
 
 /* For mappings.c and descriptors.c: was the update under `mark` abandoned, seen from `sp`? */
@@ -334,7 +339,7 @@ static inline bool ledger_stack_is_pool(const struct ledger_stack *stack)
 }
 
 /* Something that this stack took was released, by stack `by` (0: unseen). */
-void ledger_stack_released(struct ledger_stack *stack, uint32_t by);
+void ledger_stack_released(const struct ledger *ledger, struct ledger_stack *stack, uint32_t by);
 
 /* --- descriptors.c --- */
 
@@ -371,6 +376,11 @@ struct ledger_fd_flight {
 /* Before a call that will close `fd`. */
 struct ledger_fd_flight ledger_fd_fly(struct ledger *ledger, struct ledger_actor *actor, int fd,
                                       uint32_t stack);
+
+/* Both at once, for a call that will close `fd` whatever it answers. Only in a process of one
+ * thread, where nobody else can be handed that number in between, and of what is nobody's. False:
+ * nothing has changed. */
+bool ledger_fd_close(struct ledger *ledger, struct ledger_actor *actor, int fd, uint32_t stack);
 
 /* After it: `held` says that the call cannot have closed it, so the record stays. */
 void ledger_fd_released(struct ledger *ledger, struct ledger_actor *actor, int fd,

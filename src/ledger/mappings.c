@@ -86,8 +86,9 @@ static void count(struct ledger *ledger, const struct ledger_mapping *mapping, i
     }
     if (stack) {
         ledger_growth(ledger, index, stack);
-        __atomic_add_fetch(&stack->mappings_live, mappings, __ATOMIC_RELAXED);
-        __atomic_add_fetch(&stack->bytes_live, bytes, __ATOMIC_RELAXED);
+        /* Changed by the lock's holder only, read by others. */
+        __atomic_store_n(&stack->mappings_live, stack->mappings_live + mappings, __ATOMIC_RELAXED);
+        __atomic_store_n(&stack->bytes_live, stack->bytes_live + bytes, __ATOMIC_RELAXED);
     }
     if (__builtin_expect(mapping->owner == 0 && mapping->bound_owner == 0, 1)) {
         return;
@@ -124,7 +125,8 @@ static int joins(struct ledger *ledger, struct ledger_position position)
 
 static void estimate(struct ledger *ledger, int vmas)
 {
-    __atomic_add_fetch(&ledger->header->vmas_estimated, vmas, __ATOMIC_RELAXED);
+    int64_t *count = &ledger->header->vmas_estimated; /* likewise */
+    __atomic_store_n(count, *count + vmas, __ATOMIC_RELAXED);
 }
 
 static bool add(struct ledger *ledger, struct ledger_actor *actor, uint32_t record)
@@ -149,7 +151,7 @@ static void drop(struct ledger *ledger, struct ledger_position position, uint32_
     estimate(ledger, joins(ledger, position) - 1);
     count(ledger, mapping, -1, -size_of(mapping));
     if (mapping->stack && !(mapping->flags & LEDGER_KEPT)) {
-        ledger_stack_released(ledger_stack(ledger, mapping->stack), by);
+        ledger_stack_released(ledger, ledger_stack(ledger, mapping->stack), by);
     }
     ledger_index_remove(ledger, mapping->start);
     free_record(ledger, record);
@@ -204,6 +206,9 @@ static struct ledger_position first_from(struct ledger *ledger, uint64_t start)
 static struct ledger_mapping *next_within(struct ledger *ledger, uint64_t *from, uint64_t end,
                                           struct ledger_position *position)
 {
+    if (*from >= end) {
+        return NULL;
+    }
     *position = first_from(ledger, *from);
     struct ledger_mapping *mapping = position->node ? at(ledger, *position) : NULL;
     if (!mapping || mapping->start >= end) {
@@ -211,6 +216,12 @@ static struct ledger_mapping *next_within(struct ledger *ledger, uint64_t *from,
     }
     *from = mapping->end;
     return mapping;
+}
+
+/* The usual case: what one call mapped is unmapped by one. */
+static bool is_all_of(const struct ledger_mapping *mapping, uint64_t start, uint64_t end)
+{
+    return mapping->start == start && mapping->end == end;
 }
 
 static bool flies(const struct ledger_mapping *mapping, uint64_t ticket)
@@ -277,10 +288,12 @@ static APART void fly(struct ledger *ledger, struct ledger_actor *actor,
         fly_segment(ledger, event);
         return;
     }
-    split_at(ledger, actor, event->start);
-    split_at(ledger, actor, event->end);
-    struct ledger_position position;
+    struct ledger_position position = ledger_index_find(ledger, event->start);
     struct ledger_mapping *mapping;
+    if (!position.node || !is_all_of(at(ledger, position), event->start, event->end)) {
+        split_at(ledger, actor, event->start);
+        split_at(ledger, actor, event->end);
+    }
     for (uint64_t from = event->start;
          (mapping = next_within(ledger, &from, event->end, &position)) != NULL;) {
         if (mapping->ticket < event->ticket) { /* never a younger record */
@@ -412,8 +425,11 @@ static APART void insert(struct ledger *ledger, struct ledger_actor *actor,
     if (!record) {
         return;
     }
-    struct ledger_position like = ledger_index_find(ledger, event->to_start);
-    const struct ledger_mapping *old = event->to_start && like.node ? at(ledger, like) : NULL;
+    const struct ledger_mapping *old = NULL;
+    if (event->to_start) {
+        struct ledger_position like = ledger_index_find(ledger, event->to_start);
+        old = like.node ? at(ledger, like) : NULL;
+    }
     struct ledger_mapping *mapping = mapping_at(ledger, record);
     mapping->flags = event->flags;
     if (old) {
@@ -436,7 +452,7 @@ static APART void insert(struct ledger *ledger, struct ledger_actor *actor,
     count(ledger, mapping, 1, size_of(mapping));
     struct ledger_stack *stack = event->stack ? ledger_stack(ledger, event->stack) : NULL;
     if (stack) {
-        __atomic_add_fetch(&stack->acquired, 1, __ATOMIC_RELAXED);
+        ledger_add32(ledger, &stack->acquired, 1);
     }
     if (add(ledger, actor, record)) {
         estimate(ledger, 1 - joins(ledger, ledger_index_find(ledger, event->start)));
@@ -678,7 +694,7 @@ static APART void keep(struct ledger *ledger, struct ledger_actor *actor,
             continue;
         }
         if (mapping->stack) {
-            ledger_stack_released(ledger_stack(ledger, mapping->stack), event->stack);
+            ledger_stack_released(ledger, ledger_stack(ledger, mapping->stack), event->stack);
         }
         count(ledger, mapping, -1, -size_of(mapping));
         mapping->flags |= LEDGER_KEPT;
@@ -1094,12 +1110,41 @@ static void drain(struct ledger *ledger, struct ledger_actor *actor)
     mark_lost(ledger);
 }
 
+/* For a repair. Field by field: what was just stored in small pieces is slow to be loaded in large
+ * ones. */
+static void keep_current(struct ledger *ledger, const struct ledger_map_event *event)
+{
+    volatile struct ledger_map_event *current = &ledger->current;
+    current->start = event->start;
+    current->end = event->end;
+    current->to_start = event->to_start;
+    current->to_end = event->to_end;
+    current->ticket = event->ticket;
+    current->new_ticket = event->new_ticket;
+    current->now_ns = event->now_ns;
+    current->stack = event->stack;
+    current->owner = event->owner;
+    current->tid = event->tid;
+    current->detail = event->detail;
+    current->flags = event->flags;
+    current->op = event->op;
+    current->prot = event->prot;
+    current->keep_old = event->keep_old;
+    current->fixed = event->fixed;
+}
+
+static void apply_own(struct ledger *ledger, struct ledger_actor *actor,
+                      const struct ledger_map_event *event)
+{
+    apply(ledger, actor, event);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    ledger->applying = 0;
+}
+
 /* The caller's own event, once more if the first time was cut short. */
 static void apply_current(struct ledger *ledger, struct ledger_actor *actor)
 {
-    apply(ledger, actor, &ledger->current);
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    ledger->applying = 0;
+    apply_own(ledger, actor, &ledger->current);
 }
 
 /* --- the lock --- */
@@ -1107,6 +1152,14 @@ static void apply_current(struct ledger *ledger, struct ledger_actor *actor)
 static bool try_lock(struct ledger *ledger, struct ledger_actor *actor)
 {
     struct ledger_actor *nobody = NULL;
+    if (ledger_alone(ledger)) { /* who comes in between has come to an end, or we never go on */
+        bool free = __atomic_load_n(&ledger->lock, __ATOMIC_RELAXED) == NULL;
+        if (free) {
+            __atomic_store_n(&ledger->lock, actor, __ATOMIC_RELAXED);
+            __atomic_signal_fence(__ATOMIC_SEQ_CST);
+        }
+        return free;
+    }
     return __atomic_compare_exchange_n(&ledger->lock, &nobody, actor, false, __ATOMIC_SEQ_CST,
                                        __ATOMIC_RELAXED);
 }
@@ -1116,7 +1169,13 @@ static void unlock(struct ledger *ledger)
     if (__builtin_expect(__atomic_load_n(&ledger->stuck, __ATOMIC_RELAXED), 0)) {
         __atomic_store_n(&ledger->stuck, 0, __ATOMIC_RELAXED);
     }
-    __atomic_store_n(&ledger->lock, NULL, __ATOMIC_SEQ_CST);
+    if (ledger_alone(ledger)) {
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);
+        __atomic_store_n(&ledger->lock, NULL, __ATOMIC_RELAXED);
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    } else {
+        __atomic_store_n(&ledger->lock, NULL, __ATOMIC_SEQ_CST);
+    }
 }
 
 /* Whoever queued while the lock was taken relies on its holder, and the holder on this look after
@@ -1153,12 +1212,12 @@ void ledger_map_submit(struct ledger *ledger, struct ledger_actor *actor,
     }
     for (unsigned tries = 0;; tries++) {
         if (try_lock(ledger, actor)) {
-            ledger->current = *event;
+            keep_current(ledger, event);
             __atomic_signal_fence(__ATOMIC_SEQ_CST);
             ledger->applying = 1; /* from here on it happens, whoever jumps out of what */
             __atomic_signal_fence(__ATOMIC_SEQ_CST);
             drain(ledger, actor);
-            apply_current(ledger, actor);
+            apply_own(ledger, actor, event);
             unlock(ledger);
             break;
         }
@@ -1247,7 +1306,7 @@ int ledger_map_assign(struct ledger *ledger, struct ledger_actor *actor,
         drain(ledger, actor);
         result = all_recorded(ledger, event->start, event->end) ? 0 : ENOMEM;
         if (result == 0) {
-            ledger->current = *event;
+            keep_current(ledger, event);
             __atomic_signal_fence(__ATOMIC_SEQ_CST);
             ledger->applying = 1;
             __atomic_signal_fence(__ATOMIC_SEQ_CST);
@@ -1290,9 +1349,8 @@ bool ledger_map_reclaim(struct ledger *ledger, struct ledger_actor *actor,
 static void examine(struct ledger *ledger, uint64_t start, uint64_t end, struct ledger_range *range)
 {
     struct ledger_position position = ledger_index_find(ledger, start);
-    *range = (struct ledger_range){.prot = at(ledger, position)->prot,
-                                   .one_prot = true,
-                                   .kept = true};
+    *range =
+        (struct ledger_range){.prot = at(ledger, position)->prot, .one_prot = true, .kept = true};
     for (; position.node && at(ledger, position)->start < end;
          position = ledger_index_next(position)) {
         const struct ledger_mapping *mapping = at(ledger, position);

@@ -15,8 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "real.h"
 #include "police.h"
+#include "real.h"
 #include "shim.h"
 
 #define OLD_STACK_LOW (UINT64_C(1) << 30) /* of an unlimited main stack, as far as we compare */
@@ -340,6 +340,9 @@ static bool yield(const struct ledger_actor *actor)
     return actor->may_grow && !raw_failed(raw_syscall2(SYS_nanosleep, &moment, NULL));
 }
 
+/* sys/single_threaded.h, glibc 2.32 and later. */
+extern char __libc_single_threaded __attribute__((weak));
+
 /* Opens the ledger that the options name, or an anonymous one. */
 static bool open_ledger(const char *path, enum shim_ledger_place place)
 {
@@ -356,6 +359,7 @@ static bool open_ledger(const char *path, enum shim_ledger_place place)
     shim_memory_backing()->code_since = code_since;
     shim_memory_backing()->now = shim_now;
     shim_memory_backing()->yield = yield;
+    shim.ledger.alone = &__libc_single_threaded;
     bool resumes = place == SHIM_LEDGER_ATTACHED && header->process_state != LEDGER_PROCESS_NONE;
     if (resumes && header->pid != (uint32_t)shim.pid) {
         /* A child of a process that went on as a static program, which hides nothing of us. */

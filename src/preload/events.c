@@ -51,7 +51,7 @@ static void know_thread(void)
     shim_thread.known = true;
 }
 
-struct ledger_actor *shim_actor(void)
+struct ledger_actor *shim_actor_anew(void)
 {
     if (unlikely(!shim_thread.known)) {
         know_thread();
@@ -77,17 +77,15 @@ uint64_t shim_now(void)
 
 static inline __attribute__((always_inline)) uint32_t capture_into(const struct unwind_start *here,
                                                                    struct ledger_actor *actor,
-                                                                   uint64_t *frames, unsigned max,
-                                                                   struct unwind_draft *draft)
+                                                                   struct unwind_draft *draft,
+                                                                   uint64_t *frames, unsigned max)
 {
-    unsigned flags = 0;
-    uint32_t generation = 0;
-    unsigned count = unwind_capture(here, frames, max, &flags, &generation, actor->may_grow, draft);
+    unsigned count = unwind_capture(here, draft, frames, max, actor->may_grow);
     if (count == max && max < LEDGER_FRAMES_MAX) {
-        flags |= LEDGER_STACK_TRUNCATED;
+        draft->flags |= LEDGER_STACK_TRUNCATED;
     }
-    uint32_t stack = ledger_stack_intern(&shim.ledger, actor, frames, count, flags,
-                                         shim.generation_base + generation);
+    uint32_t stack = ledger_stack_intern(&shim.ledger, actor, frames, count, draft->flags,
+                                         shim.generation_base + draft->generation);
     unwind_remember(draft, here, stack);
     return stack;
 }
@@ -98,7 +96,7 @@ static __attribute__((noinline)) uint32_t capture_few(const struct unwind_start 
 {
     uint64_t frames[16];
     struct unwind_draft draft; /* stays closed: that few are not remembered */
-    return capture_into(here, actor, frames, 16, &draft);
+    return capture_into(here, actor, &draft, frames, 16);
 }
 
 static bool is_free(ledger_mark mark)
@@ -136,8 +134,8 @@ static __attribute__((noinline)) uint32_t capture_anew(const struct unwind_start
     }
     ledger_set_mark(&shim_thread.capturing[level], &canary);
     shim_thread.draft[level].mark = &canary;
-    uint32_t stack = capture_into(here, actor, shim_thread.frames[level], LEDGER_FRAMES_MAX,
-                                  &shim_thread.draft[level]);
+    uint32_t stack = capture_into(here, actor, &shim_thread.draft[level], shim_thread.frames[level],
+                                  LEDGER_FRAMES_MAX);
     ledger_set_mark(&shim_thread.capturing[level], NULL);
     return stack;
 }
@@ -289,15 +287,32 @@ void shim_fd_copied(const struct unwind_start *here, int from, int to, bool cloe
     shim_fd_taken(here, to, kind, flags, 0);
 }
 
+/* Not where a filter may answer for the kernel, nor where a child may be given the other end. */
+bool shim_fd_closing(int fd, uintptr_t pc, uintptr_t sp, uintptr_t bp)
+{
+    if (unlikely(shim.filter_seen || shim_thread.sandbox.last_child || !shim_watching()) ||
+        FAULT(released_late) || FAULT(release_dropped)) {
+        return false;
+    }
+    struct ledger_actor *actor = enter();
+    return ledger_fd_close(&shim.ledger, actor, fd,
+                           capture(&(struct unwind_start){pc, sp, bp}, actor));
+}
+
+/* Apart: while the stack is captured, what this needs of it is not there yet. */
+static __attribute__((noinline)) void flies(int fd, struct shim_release *release)
+{
+    if (!FAULT_EVERY(release_dropped, 1000)) {
+        release->flight = ledger_fd_fly(&shim.ledger, &shim_thread.actor, fd, release->stack);
+    }
+}
+
 struct shim_release shim_fd_releasing(const struct unwind_start *here, int fd)
 {
     struct shim_release release = {.watching = shim_watching()};
     if (release.watching && fd >= 0) {
-        struct ledger_actor *actor = enter();
-        release.stack = capture(here, actor);
-        if (!FAULT_EVERY(release_dropped, 1000)) {
-            release.flight = ledger_fd_fly(&shim.ledger, actor, fd, release.stack);
-        }
+        release.stack = capture(here, enter());
+        flies(fd, &release);
         if (shim_polices(POLICY_RECLAIM)) {
             release.is_done = police_fd_flies(here, fd, &release);
         }

@@ -5,12 +5,22 @@
  * constructor, before the program.
  */
 #include <dlfcn.h>
+#include <gnu/libc-version.h>
 #include <stddef.h>
 
 #include "real.h"
 
 /* process-global because the process has one libc */
 struct real_calls real;
+/* process-global because the process has one libc */
+bool real_chained;
+
+static bool is_of_libc(const void *function)
+{
+    Dl_info libc, its;
+    return dladdr((const void *)gnu_get_libc_version, &libc) != 0 && dladdr(function, &its) != 0 &&
+           its.dli_fbase == libc.dli_fbase;
+}
 
 void real_find(void)
 {
@@ -25,4 +35,7 @@ void real_find(void)
     for (unsigned i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
         *(void **)((char *)&real + calls[i].offset) = dlsym(RTLD_NEXT, calls[i].name);
     }
+    real_chained = !is_of_libc((const void *)real.mmap) || !is_of_libc((const void *)real.munmap) ||
+                   !is_of_libc((const void *)real.mmap64) || !is_of_libc((const void *)real.dup) ||
+                   !is_of_libc((const void *)real.memfd_create);
 }

@@ -15,6 +15,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
@@ -34,6 +35,12 @@ struct real_calls {
 
 /* process-global because the process has one libc */
 extern struct real_calls real;
+
+/* Another library stands between us and libc in one of the calls that wrappers make by themselves
+ * otherwise: what returns through libc returns once more than it has to, and a return into a frame
+ * from before a system call is one that the processor has forgotten where it leads.
+ * process-global because the process has one libc */
+extern bool real_chained;
 
 void real_find(void);
 

@@ -109,7 +109,12 @@ static inline bool shim_watching_process(void)
 }
 
 /* The calling thread, made known to the shim. */
-struct ledger_actor *shim_actor(void);
+struct ledger_actor *shim_actor_anew(void);
+static inline struct ledger_actor *shim_actor(void)
+{
+    bool usual = shim_thread.known && !shim_thread.renamed && !shim.filter_all;
+    return likely(usual) && !FAULT(extra_call) ? &shim_thread.actor : shim_actor_anew();
+}
 
 /* Of the wrapper that says it: where the program called it from. */
 #define HERE                                                                                       \
@@ -156,6 +161,10 @@ struct shim_release {
     bool is_done; /* by another, of a reclaimed number: the call is not to be made */
 };
 struct shim_release shim_fd_releasing(const struct unwind_start *here, int fd);
+
+/* Before a call that closes `fd` for certain. False: it has to be told as above. `here` is in
+ * pieces, so that the wrapper has nothing on the stack that keeps it from jumping to the call. */
+bool shim_fd_closing(int fd, uintptr_t pc, uintptr_t sp, uintptr_t bp);
 
 /* `result` of the call, and errno where that is negative. */
 void shim_fd_released(int fd, const struct shim_release *release, int result);

@@ -577,7 +577,7 @@ static inline bool walk_step(struct walk *w, struct unwind_layout layout)
 #endif
     ra = unwind_strip_signature(ra);
     if (w->draft->next && !walk_note_usual(w, layout, cfa, ra))
-        unwind_memo_step(w->draft, &layout, w->sp, w->bp, cfa, slot, ra);
+        unwind_memo_step(w->draft, layout, w->sp, w->bp, cfa);
     switch (layout.bp_saved) {
     case UNWIND_AT_CFA:
         w->draft->bp_at = cfa + (uintptr_t)(intptr_t)layout.bp;
@@ -657,7 +657,7 @@ static __attribute__((noinline)) bool walk_step_opaque(struct walk *w)
 }
 
 /* Steps on by whatever form the layout has. */
-static inline bool walk_on(struct walk *w, struct unwind_layout layout, unsigned *flags)
+static inline bool walk_on(struct walk *w, struct unwind_layout layout)
 {
     if (LIKELY(layout.form >= UNWIND_CFA_SP && layout.form <= UNWIND_CFA_AT_BP)) {
         if (LIKELY(walk_step(w, layout)))
@@ -667,14 +667,13 @@ static inline bool walk_on(struct walk *w, struct unwind_layout layout, unsigned
     }
     unwind_memo_abandon(w->draft);
     if (layout.form == UNWIND_SIGNAL) {
-        *flags |= LEDGER_STACK_SIGNAL;
+        w->draft->flags |= LEDGER_STACK_SIGNAL;
         return walk_step_signal(w);
     }
     return walk_step_opaque(w);
 }
 
-static UNWIND_READS_STACKS unsigned stack_walk(struct walk *w, uint64_t *frames, unsigned max,
-                                               unsigned *flags)
+static UNWIND_READS_STACKS unsigned stack_walk(struct walk *w, uint64_t *frames, unsigned max)
 {
     struct unwind_layout layout;
     unsigned n = 0;
@@ -684,20 +683,19 @@ static UNWIND_READS_STACKS unsigned stack_walk(struct walk *w, uint64_t *frames,
         layout = walk_layout(w);
         if (n > 0 && (layout.form == FORM_IMPLAUSIBLE || (layout.form == UNWIND_NONE && !vouched) ||
                       w->pc <= page_mask || (w->pc & ~UNWIND_ADDRESS_MASK))) {
-            *flags |= LEDGER_STACK_TRUNCATED;
+            w->draft->flags |= LEDGER_STACK_TRUNCATED;
             return n;
         }
         if (n == max) {
-            *flags |= LEDGER_STACK_FULL;
+            w->draft->flags |= LEDGER_STACK_FULL;
             return n;
         }
         frames[n++] = w->pc | (w->exact ? LEDGER_FRAME_EXACT : 0);
         if (layout.form == UNWIND_END)
             return n;
         vouched = !w->exact;
-        if (layout.form == UNWIND_NONE || layout.form == FORM_IMPLAUSIBLE ||
-            !walk_on(w, layout, flags)) {
-            *flags |= LEDGER_STACK_TRUNCATED;
+        if (layout.form == UNWIND_NONE || layout.form == FORM_IMPLAUSIBLE || !walk_on(w, layout)) {
+            w->draft->flags |= LEDGER_STACK_TRUNCATED;
             return n;
         }
         if (w->pc == 0 && !w->exact)
@@ -706,9 +704,8 @@ static UNWIND_READS_STACKS unsigned stack_walk(struct walk *w, uint64_t *frames,
     }
 }
 
-unsigned unwind_capture(const struct unwind_start *start, uint64_t *frames, unsigned max,
-                        unsigned *flags, uint32_t *generation, bool may_call,
-                        struct unwind_draft *draft)
+unsigned unwind_capture(const struct unwind_start *start, struct unwind_draft *draft,
+                        uint64_t *frames, unsigned max, bool may_call)
 {
     struct walk w = {.pc = start->pc,
                      .sp = start->sp,
@@ -718,7 +715,7 @@ unsigned unwind_capture(const struct unwind_start *start, uint64_t *frames, unsi
                      .draft = draft};
     unsigned n;
 
-    *flags = 0;
+    draft->flags = 0;
     draft->next = NULL;
     if (max == 0)
         return 0;
@@ -726,8 +723,8 @@ unsigned unwind_capture(const struct unwind_start *start, uint64_t *frames, unsi
     walk_enter_stack(&w);
     if (w.settled && w.top != 0 && max == LEDGER_FRAMES_MAX)
         unwind_memo_begin(draft, start);
-    n = stack_walk(&w, frames, max, flags);
-    *generation = unwind_modules_generation();
+    n = stack_walk(&w, frames, max);
+    draft->generation = unwind_modules_generation();
     return n;
 }
 

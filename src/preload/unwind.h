@@ -31,28 +31,28 @@ bool unwind_use_libunwind(void);
 /* The number that unwind_remember() was given for this stack; 0: not known. Async-signal-safe. */
 uint32_t unwind_recall(const struct unwind_start *start);
 
-/* What unwind_capture() leaves for unwind_remember(); unwind_memo.c's own. */
+/* A capture, and what it leaves for unwind_remember(). */
 struct unwind_draft {
     /* The caller's, to be set before: a word on its stack that holds LEDGER_CANARY(mark) until
      * unwind_remember() was called, by which it is seen if that never comes. */
     volatile uint64_t *mark;
-    uint64_t *next;  /* where its next word goes; NULL: closed */
-    uintptr_t slot;  /* where the last return address was */
-    uintptr_t bp_at; /* where the frame pointer is saved; 0: its reader has it */
+    uint32_t flags;      /* LEDGER_STACK_* */
+    uint32_t generation; /* the module table's, for which the addresses hold */
+    uint64_t *next;      /* unwind_memo.c: where its next word goes; NULL: closed */
+    uintptr_t slot;      /* where the last return address was */
+    uintptr_t bp_at;     /* where the frame pointer is saved; 0: its reader has it */
 };
 
 /* Writes up to `max` frames, innermost first, return addresses with LEDGER_FRAME_EXACT or'ed into
- * those a signal interrupted. Returns how many (at least 1: start->pc), and LEDGER_STACK_* in
- * *flags. Never faults, never returns a wrong frame: where it cannot know, it stops and says
- * LEDGER_STACK_TRUNCATED. Async-signal-safe. Of the caller's stack it takes 200 bytes, 600 over
- * code not seen before (aarch64: 630), 800 the first time after a dlclose.
- * `*generation` is the module table's, for which the addresses hold.
+ * those a signal interrupted. Returns how many (at least 1: start->pc). Never faults, never returns
+ * a wrong frame: where it cannot know, it stops and says LEDGER_STACK_TRUNCATED. Async-signal-safe.
+ * Of the caller's stack it takes 300 bytes, 650 over code not seen before, 800 the first time after
+ * a dlclose.
  * `may_call` is false in a thread that has, or may have inherited, a seccomp filter: no system
  * call at all is made then.
  * A call of unwind_remember() with that draft must follow. */
-unsigned unwind_capture(const struct unwind_start *start, uint64_t *frames, unsigned max,
-                        unsigned *flags, uint32_t *generation, bool may_call,
-                        struct unwind_draft *draft);
+unsigned unwind_capture(const struct unwind_start *start, struct unwind_draft *draft,
+                        uint64_t *frames, unsigned max, bool may_call);
 
 /* From here on unwind_recall() answers `number` where the stack is the one just captured, until
  * code goes or there are too many. 0: it has none. */

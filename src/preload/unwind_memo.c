@@ -460,15 +460,21 @@ static bool draft_base(struct unwind_draft *draft, const struct unwind_layout *l
                         sp);
 }
 
-void unwind_memo_step(struct unwind_draft *draft, const struct unwind_layout *layout, uintptr_t sp,
-                      uintptr_t bp, uintptr_t cfa, uintptr_t slot, uintptr_t ra)
+UNWIND_READS_STACKS void unwind_memo_step(struct unwind_draft *draft, struct unwind_layout layout,
+                                          uintptr_t sp, uintptr_t bp, uintptr_t cfa)
 {
+#if defined(__x86_64__)
+    uintptr_t slot = cfa - WORD; /* which was read just now */
+#else
+    uintptr_t slot = cfa + (uintptr_t)(intptr_t)layout.ra;
+#endif
+    uintptr_t ra = unwind_strip_signature(*(const uintptr_t *)slot);
     uintptr_t step;
 
 #if defined(__x86_64__)
     draft->slot = sp - WORD; /* unwind.c writes most frames by itself */
 #endif
-    if (!draft_base(draft, layout, sp, bp, cfa, slot)) {
+    if (!draft_base(draft, &layout, sp, bp, cfa, slot)) {
         writer_cease(draft);
         return;
     }

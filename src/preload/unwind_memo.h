@@ -45,11 +45,11 @@ void unwind_memo_begin(struct unwind_draft *draft, const struct unwind_start *st
 /* This walk is not to be remembered. */
 void unwind_memo_abandon(struct unwind_draft *draft);
 
-/* The walk has stepped out of a frame with this layout: from `sp`, with `bp`, to `cfa`, by the
- * return address at `slot`. Only while the draft is open, and no more often than
- * LEDGER_FRAMES_MAX + 1 times. What the frame saved is the caller's to write into draft->bp_at. */
-void unwind_memo_step(struct unwind_draft *draft, const struct unwind_layout *layout, uintptr_t sp,
-                      uintptr_t bp, uintptr_t cfa, uintptr_t slot, uintptr_t ra);
+/* The walk has stepped out of a frame with this layout: from `sp`, with `bp`, to `cfa`. Only while
+ * the draft is open, and no more often than LEDGER_FRAMES_MAX + 1 times. What the frame saved is
+ * the caller's to write into draft->bp_at. */
+void unwind_memo_step(struct unwind_draft *draft, struct unwind_layout layout, uintptr_t sp,
+                      uintptr_t bp, uintptr_t cfa);
 
 /* The end of the walk: its stack has this number from now on (0: it has none). */
 void unwind_memo_close(struct unwind_draft *draft, const struct unwind_start *start,

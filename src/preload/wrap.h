@@ -36,6 +36,13 @@ static inline long libc_result(long result)
         result_;                                                                                   \
     })
 
+/* Whether a wrapper may make the system call itself, by the shortest way: this is the watched
+ * process, no policy is on, and the next definition is libc's, which would do no more. */
+static inline bool shim_goes_straight(void)
+{
+    return likely(*shim.attached == SHIM_ATTACHED) && likely(!real_chained);
+}
+
 /* A function that returns a new descriptor, and nothing else of interest. */
 #define TAKES_FD(name, kind, params, args, cloexec)                                                \
     EXPORT int name params                                                                         \
@@ -50,7 +57,7 @@ static inline long libc_result(long result)
         if (shim_limits_fds(HERE, 1)) {                                                            \
             return -1;                                                                             \
         }                                                                                          \
-        return shim_took(HERE, (int)TRY_TWICE(HERE, real.name args), LEDGER_FD_##kind, cloexec);                         \
+        return shim_took(HERE, (int)TRY_TWICE(HERE, real.name args), LEDGER_FD_##kind, cloexec);   \
     }
 
 #endif

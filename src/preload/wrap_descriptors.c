@@ -19,9 +19,22 @@
 
 #define OPEN_CLOEXEC ((flags & O_CLOEXEC) != 0)
 
-/* memfd_create.2, eventfd.2, epoll_create.2, timerfd_create.2, inotify_init.2, ... */
-TAKES_FD(memfd_create, MEMFD, (const char *name, unsigned flags), (name, flags),
-         (flags & MFD_CLOEXEC) != 0)
+/* memfd_create.2 */
+EXPORT int memfd_create(const char *name, unsigned flags)
+{
+    int fd;
+    if (shim_goes_straight()) {
+        fd = (int)libc_result(raw_syscall2(SYS_memfd_create, name, flags));
+    } else if (shim_limits_fds(HERE, 1)) {
+        return -1;
+    } else {
+        fd = (int)TRY_TWICE(HERE, PERFORM(false, int, memfd_create, (name, flags),
+                                          raw_syscall2(SYS_memfd_create, name, flags)));
+    }
+    return shim_took(HERE, fd, LEDGER_FD_MEMFD, (flags & MFD_CLOEXEC) != 0);
+}
+
+/* eventfd.2, epoll_create.2, timerfd_create.2, inotify_init.2, ... */
 TAKES_FD(eventfd, EVENTFD, (unsigned count, int flags), (count, flags), (flags & EFD_CLOEXEC) != 0)
 TAKES_FD(epoll_create, EPOLL, (int size), (size), false)
 TAKES_FD(epoll_create1, EPOLL, (int flags), (flags), (flags & EPOLL_CLOEXEC) != 0)
@@ -93,11 +106,11 @@ static int opened(const struct unwind_start *here, int dir, const char *path, in
         if (shim_limits_fds(HERE, 1)) {                                                            \
             return -1;                                                                             \
         }                                                                                          \
-        return opened(HERE, AT_FDCWD, path,                                                        \
-                      (int)TRY_TWICE(                                                              \
-                          HERE, PERFORM(FAULT(not_cancelled), int, name, (path, flags, mode),      \
-                                        raw_syscall4(SYS_openat, AT_FDCWD, path, flags, mode))),   \
-                      OPEN_CLOEXEC);                                                               \
+        return opened(                                                                             \
+            HERE, AT_FDCWD, path,                                                                  \
+            (int)TRY_TWICE(HERE, PERFORM(FAULT(not_cancelled), int, name, (path, flags, mode),     \
+                                         raw_syscall4(SYS_openat, AT_FDCWD, path, flags, mode))),  \
+            OPEN_CLOEXEC);                                                                         \
     }
 #define OPENS_AT(name)                                                                             \
     EXPORT int name(int dir, const char *path, int flags, ...)                                     \
@@ -290,14 +303,16 @@ int shim_dup(const struct unwind_start *here, bool raw, int fd)
     if (shim_limits_fds(here, 1)) {
         return -1;
     }
-    int result =
-        (int)TRY_TWICE(here, PERFORM(raw, int, dup, (fd), raw_syscall1(SYS_dup, fd)));
+    int result = (int)TRY_TWICE(here, PERFORM(raw, int, dup, (fd), raw_syscall1(SYS_dup, fd)));
     return copied(here, fd, result, false);
 }
 
 EXPORT int dup(int fd)
 {
-    return shim_dup(HERE, false, fd);
+    if (unlikely(!shim_goes_straight()) || FAULT(result_lost)) {
+        return shim_dup(HERE, false, fd);
+    }
+    return copied(HERE, fd, (int)libc_result(raw_syscall1(SYS_dup, fd)), false);
 }
 
 /* dup2 and dup3 close what was at `to`, and only if they succeed. */
@@ -386,8 +401,9 @@ int shim_fcntl(const struct unwind_start *here, int fd, int command, int result,
         if (shim_fcntl_limited(HERE, command)) {                                                   \
             return -1;                                                                             \
         }                                                                                          \
-        int result = (int)TRY_TWICE(HERE, PERFORM(false, int, name, (fd, command, argument),       \
-                                                  raw_syscall3(SYS_fcntl, fd, command, argument)));\
+        int result =                                                                               \
+            (int)TRY_TWICE(HERE, PERFORM(false, int, name, (fd, command, argument),                \
+                                         raw_syscall3(SYS_fcntl, fd, command, argument)));         \
         return shim_fcntl(HERE, fd, command, result, argument);                                    \
     }
 CONTROLS_FD(fcntl)
@@ -406,6 +422,12 @@ static int pipe_partner(int fd)
     return agree ? other : -1;
 }
 
+static __attribute__((noinline)) void pipe_closed(const struct unwind_start *here, int other)
+{
+    struct sandbox_event event = shim_sandbox_event(here);
+    child_pipe_closed(&event, other);
+}
+
 /* close.2: leaves the ledger before the call, since from within it on the number may be another
  * thread's. A cancellation point: the thread may end inside. */
 int shim_close(const struct unwind_start *here, bool raw, int fd)
@@ -414,10 +436,8 @@ int shim_close(const struct unwind_start *here, bool raw, int fd)
     if (unlikely(shim_thread.sandbox.last_child != 0) && shim_watching() && !FAULT(pipe_untied)) {
         other = pipe_partner(fd);
     }
-    struct shim_release release = {.watching = false};
-    if (!FAULT(released_late)) {
-        release = shim_fd_releasing(here, fd);
-    }
+    struct shim_release release = FAULT(released_late) ? (struct shim_release){.watching = false}
+                                                       : shim_fd_releasing(here, fd);
     if (unlikely(release.is_done)) {
         return 0;
     }
@@ -427,16 +447,26 @@ int shim_close(const struct unwind_start *here, bool raw, int fd)
     }
     shim_fd_released(fd, &release, result);
     if (unlikely(other >= 0) && result == 0) {
-        struct sandbox_event event = shim_sandbox_event(here);
-        child_pipe_closed(&event, other);
+        pipe_closed(here, other);
     }
     police_look(here);
     return result;
 }
 
+static __attribute__((noinline)) int close_slowly(int fd, uintptr_t pc, uintptr_t sp, uintptr_t bp)
+{
+    return shim_close(&(struct unwind_start){pc, sp, bp}, false, fd);
+}
+
 EXPORT int close(int fd)
 {
-    return shim_close(HERE, false, fd);
+    uintptr_t pc = HERE->pc;
+    uintptr_t sp = HERE->sp;
+    uintptr_t bp = HERE->bp;
+    if (shim_goes_straight() && likely(shim_fd_closing(fd, pc, sp, bp))) {
+        return real.close(fd); /* jumped to */
+    }
+    return close_slowly(fd, pc, sp, bp);
 }
 
 EXPORT int mq_close(mqd_t queue)

@@ -68,13 +68,25 @@ static APART void submit_part(const struct flight *flight, enum ledger_map_op op
     submit(&event);
 }
 
+static void take_off(struct flight *flight, uint64_t start, uint64_t end, uint32_t stack,
+                     unsigned flags)
+{
+    flight->start = start;
+    flight->end = end;
+    flight->ticket = ledger_ticket(&shim.ledger);
+    flight->stack = stack;
+    flight->flags = flags;
+    flight->is_done = false;
+    submit_part(flight, LEDGER_MAP_FLY, start, end);
+    if (shim_polices(POLICY_RECLAIM) && end != UINT64_MAX) {
+        flight->is_done = police_range_flies(start, end, stack);
+    }
+}
+
 static struct flight fly(uint64_t start, uint64_t end, uint32_t stack, unsigned flags)
 {
-    struct flight flight = {start, end, ledger_ticket(&shim.ledger), stack, flags, false};
-    submit_part(&flight, LEDGER_MAP_FLY, start, end);
-    if (shim_polices(POLICY_RECLAIM) && end != UINT64_MAX) {
-        flight.is_done = police_range_flies(start, end, stack);
-    }
+    struct flight flight;
+    take_off(&flight, start, end, stack, flags);
     return flight;
 }
 
@@ -123,24 +135,24 @@ struct mapping {
     bool if_unrecorded;
 };
 
-static APART void mapped(uint64_t start, uint64_t end, struct mapping mapping)
+static APART void mapped(uint64_t start, uint64_t end, const struct mapping *mapping)
 {
     struct sandbox_scope scope = sandbox_scope(&shim.sandbox, &shim_thread.sandbox);
-    bool own = mapping.owner && !scope.is_explicit;
+    bool own = mapping->owner && !scope.is_explicit;
     struct ledger_map_event event = {.op = LEDGER_MAP_INSERT,
                                      .start = start,
                                      .end = end,
-                                     .to_start = mapping.like,
+                                     .to_start = mapping->like,
                                      .ticket = ledger_ticket(&shim.ledger),
                                      .now_ns = shim_now(),
-                                     .stack = mapping.stack,
-                                     .owner = own ? mapping.owner : scope.owner,
+                                     .stack = mapping->stack,
+                                     .owner = own ? mapping->owner : scope.owner,
                                      .tid = shim_actor()->tid,
-                                     .detail = mapping.detail,
-                                     .flags = mapping.flags,
-                                     .prot = mapping.prot,
-                                     .keep_old = mapping.if_unrecorded,
-                                     .fixed = mapping.fixed};
+                                     .detail = mapping->detail,
+                                     .flags = mapping->flags,
+                                     .prot = mapping->prot,
+                                     .keep_old = mapping->if_unrecorded,
+                                     .fixed = mapping->fixed};
     submit(&event);
     if (unlikely(shim.ledger.header->vmas_estimated >= shim.nearly_full_vmas)) {
         shim_nearly_full_vmas(event.stack);
@@ -228,12 +240,12 @@ void plain_mapped(const struct unwind_start *here, const struct policy_map *map,
         shim_fd_named(here, map->fd);
     }
     mapped((uintptr_t)result, page_end((uintptr_t)result, map->length),
-           (struct mapping){.stack = stack,
-                            .owner = file ? plain_owner_of_map(map->fd) : 0,
-                            .detail = file ? (uint32_t)map->fd + 1 : oddness(map),
-                            .flags = flags_of_map(map->flags),
-                            .prot = prot_bits(map->prot),
-                            .fixed = fixed});
+           &(struct mapping){.stack = stack,
+                             .owner = file ? plain_owner_of_map(map->fd) : 0,
+                             .detail = file ? (uint32_t)map->fd + 1 : oddness(map),
+                             .flags = flags_of_map(map->flags),
+                             .prot = prot_bits(map->prot),
+                             .fixed = fixed});
 }
 
 static void *perform_mmap(bool raw, const struct policy_map *map)
@@ -298,13 +310,23 @@ void *shim_mmap(const struct unwind_start *here, bool raw, void *address, size_t
 
 EXPORT void *mmap(void *address, size_t length, int prot, int flags, int fd, off_t offset)
 {
-    return shim_mmap(HERE, false, address, length, prot, flags, fd, offset);
+    if (unlikely(!shim_goes_straight() || (flags & MAP_FIXED))) {
+        return shim_mmap(HERE, false, address, length, prot, flags, fd, offset);
+    }
+    struct policy_map map = {address, length, prot, flags, fd, offset};
+    void *result = (void *)libc_result(
+        raw_syscall6(SYS_mmap, RAW_ARG(address), RAW_ARG(length), prot, flags, fd, offset));
+    if (likely(result != MAP_FAILED)) {
+        plain_mapped(HERE, &map, result, false);
+    } else {
+        mmap_refused(HERE, &map);
+    }
+    return result;
 }
 
+_Static_assert(sizeof(off_t) == sizeof(off64_t), "two names of one function");
 EXPORT void *mmap64(void *address, size_t length, int prot, int flags, int fd, off64_t offset)
-{
-    return shim_mmap(HERE, false, address, length, prot, flags, fd, offset);
-}
+    __attribute__((alias("mmap")));
 
 /* What the kernel refused to unmap: the policy has it now, and for the program it is gone. */
 static APART bool rescued(const struct unwind_start *here, const struct flight *flight)
@@ -315,6 +337,20 @@ static APART bool rescued(const struct unwind_start *here, const struct flight *
     struct policy_event event = police_event(here);
     finish(flight, LEDGER_MAP_ROLLBACK);
     return rescue_unmap(&event, flight->start, flight->end, flight->stack);
+}
+
+/* With errno as it was left. */
+static APART int unmap_failed(const struct unwind_start *here, const struct flight *flight,
+                              size_t length)
+{
+    if (errno == ENOMEM && rescued(here, flight)) {
+        return 0;
+    }
+    finish(flight, FAULT(unmap_not_put_back) ? LEDGER_MAP_COMMIT : LEDGER_MAP_ROLLBACK);
+    if (!FAULT(refusal_unsaid)) {
+        note(LEDGER_EVENT_UNMAP_REFUSED, flight->stack, flight->start, length);
+    }
+    return -1;
 }
 
 /* munmap.2: "Linux may ... ENOMEM ... when unmapping a region in the middle of an existing
@@ -334,14 +370,10 @@ int plain_munmap(const struct unwind_start *here, bool raw, void *address, size_
     int result =
         PERFORM(raw, int, munmap, (address, length), raw_syscall2(SYS_munmap, address, length));
     if (likely(watching)) {
-        if (unlikely(result != 0) && errno == ENOMEM && rescued(here, &flight)) {
-            return 0;
+        if (unlikely(result != 0)) {
+            return unmap_failed(here, &flight, length);
         }
-        bool gone = likely(result == 0) || FAULT(unmap_not_put_back);
-        finish(&flight, gone ? LEDGER_MAP_COMMIT : LEDGER_MAP_ROLLBACK);
-        if (unlikely(result != 0) && !FAULT(refusal_unsaid)) {
-            note(LEDGER_EVENT_UNMAP_REFUSED, flight.stack, (uintptr_t)address, length);
-        }
+        finish(&flight, LEDGER_MAP_COMMIT);
     }
     return result;
 }
@@ -356,7 +388,19 @@ int shim_munmap(const struct unwind_start *here, bool raw, void *address, size_t
 
 EXPORT int munmap(void *address, size_t length)
 {
-    return shim_munmap(HERE, false, address, length);
+    if (unlikely(!shim_goes_straight() || ((uintptr_t)address & ~shim.page_mask) != 0 ||
+                 length - 1 >= UINTPTR_MAX - (uintptr_t)address)) {
+        return shim_munmap(HERE, false, address, length);
+    }
+    struct flight flight =
+        fly((uintptr_t)address, page_end((uintptr_t)address, length), shim_stack(HERE), 0);
+    long result = raw_syscall2(SYS_munmap, address, length);
+    if (unlikely(raw_failed(result))) {
+        (void)libc_result(result);
+        return unmap_failed(HERE, &flight, length);
+    }
+    finish(&flight, LEDGER_MAP_COMMIT);
+    return 0;
 }
 
 /* Since Linux 6.17 mremap moves several VMAs at once, and stops at the first that it cannot: what
@@ -375,10 +419,10 @@ static APART void moved_in_part(const struct flight *flight, uint64_t to, int fl
         }
         if (keeps_old) { /* what is there and was not recorded is a copy */
             mapped(to, to + page,
-                   (struct mapping){.stack = flight->stack,
-                                    .like = start,
-                                    .flags = LEDGER_UNSURE_PROT,
-                                    .if_unrecorded = true});
+                   &(struct mapping){.stack = flight->stack,
+                                     .like = start,
+                                     .flags = LEDGER_UNSURE_PROT,
+                                     .if_unrecorded = true});
         } else if (!is_mapped(start, page)) {
             submit_part(flight, LEDGER_MAP_FLY, start, start + page);
             moved(flight, start, start + page, to, to + page, 0, flags);
@@ -387,17 +431,17 @@ static APART void moved_in_part(const struct flight *flight, uint64_t to, int fl
 }
 
 /* mremap.2 */
-static void remapped(const struct flight *flight, uint32_t target, void *result, size_t new_size,
-                     int flags)
+static APART void remapped(const struct flight *flight, uint32_t target, void *result,
+                           size_t new_size, int flags)
 {
     uint64_t start = (uintptr_t)result;
     uint64_t end = page_end((uintptr_t)result, new_size);
     if (flight->start == flight->end) { /* an old size of 0: a shared mapping, mapped once more */
         mapped(start, end,
-               (struct mapping){.stack = flight->stack,
-                                .like = flight->start,
-                                .flags = LEDGER_SHARED_MAP,
-                                .fixed = (flags & MREMAP_FIXED) != 0});
+               &(struct mapping){.stack = flight->stack,
+                                 .like = flight->start,
+                                 .flags = LEDGER_SHARED_MAP,
+                                 .fixed = (flags & MREMAP_FIXED) != 0});
         return;
     }
     moved(flight, flight->start, flight->end, start, end, target, flags);
@@ -429,6 +473,27 @@ static APART void tell_moved(const struct unwind_start *here, const struct fligh
     police_moved(here, &move);
 }
 
+/* `target`: of what MREMAP_FIXED was aimed at; NULL: it was not. */
+static APART void remap_failed(const struct flight *flight, const struct flight *target,
+                               size_t new_size, int flags)
+{
+    int error = errno;
+    if (target) {
+        moved_in_part(flight, target->start, flags);
+        ask_kernel(target);
+        protected(target->start, target->end, 0,
+                  LEDGER_UNSURE_PROT); /* what came is not ours to know */
+    }
+    if (target || error == EFAULT) {
+        ask_kernel(flight);
+    } else {
+        finish(flight, LEDGER_MAP_ROLLBACK);
+    }
+    if (error == ENOMEM) {
+        note(LEDGER_EVENT_REMAP_REFUSED, flight->stack, flight->start, new_size);
+    }
+}
+
 void *shim_mremap(const struct unwind_start *here, bool raw, void *old, size_t old_size,
                   size_t new_size, int flags, void *new_address)
 {
@@ -448,11 +513,11 @@ void *shim_mremap(const struct unwind_start *here, bool raw, void *old, size_t o
         return MAP_FAILED;
     }
     if (watching) {
-        flight = fly((uintptr_t)old, page_end((uintptr_t)old, old_size), shim_stack(here), 0);
+        take_off(&flight, (uintptr_t)old, page_end((uintptr_t)old, old_size), shim_stack(here), 0);
     }
     if (over) {
-        target = fly((uintptr_t)new_address, page_end((uintptr_t)new_address, new_size),
-                     flight.stack, 0);
+        take_off(&target, (uintptr_t)new_address, page_end((uintptr_t)new_address, new_size),
+                 flight.stack, 0);
     }
     void *result = PERFORM(raw, void *, mremap, (old, old_size, new_size, flags, new_address),
                            raw_syscall5(SYS_mremap, old, old_size, new_size, flags, new_address));
@@ -469,21 +534,7 @@ void *shim_mremap(const struct unwind_start *here, bool raw, void *old, size_t o
         }
         return result;
     }
-    int error = errno;
-    if (over) {
-        moved_in_part(&flight, (uintptr_t)new_address, flags);
-        ask_kernel(&target);
-        protected(target.start, target.end, 0,
-                  LEDGER_UNSURE_PROT); /* what came is not ours to know */
-    }
-    if (over || error == EFAULT) {
-        ask_kernel(&flight);
-    } else {
-        finish(&flight, LEDGER_MAP_ROLLBACK);
-    }
-    if (error == ENOMEM) {
-        note(LEDGER_EVENT_REMAP_REFUSED, flight.stack, (uintptr_t)old, new_size);
-    }
+    remap_failed(&flight, over ? &target : NULL, new_size, flags);
     return result;
 }
 
@@ -672,11 +723,11 @@ void *shim_shmat(const struct unwind_start *here, bool raw, int id, const void *
         uint64_t start = (uintptr_t)result;
         uint64_t end = page_end(start, segment_size(id));
         mapped(start, end,
-               (struct mapping){.stack = shim_stack(here),
-                                .detail = (uint32_t)((end - start) / 4096),
-                                .flags = LEDGER_SHM_MAP | LEDGER_SHARED_MAP,
-                                .prot = flags & SHM_RDONLY ? PROT_READ : PROT_READ | PROT_WRITE,
-                                .fixed = (flags & SHM_REMAP) != 0});
+               &(struct mapping){.stack = shim_stack(here),
+                                 .detail = (uint32_t)((end - start) / 4096),
+                                 .flags = LEDGER_SHM_MAP | LEDGER_SHARED_MAP,
+                                 .prot = flags & SHM_RDONLY ? PROT_READ : PROT_READ | PROT_WRITE,
+                                 .fixed = (flags & SHM_REMAP) != 0});
         return result;
     }
     if ((flags & SHM_REMAP) && ((uintptr_t)address & ~shim.page_mask) == 0) {

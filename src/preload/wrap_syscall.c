@@ -522,17 +522,19 @@ static bool blocks(long number, long second)
  * back, since nobody tells when such a child has gone. */
 static void note_clone(long number, long first)
 {
-    bool shares = false;
+    uint64_t flags = 0;
 #ifdef SYS_vfork
-    shares = number == SYS_vfork;
+    flags = number == SYS_vfork ? CLONE_VM | CLONE_VFORK : 0;
 #endif
     if (number == SYS_clone) {
-        shares = (first & CLONE_VM) && !(first & CLONE_THREAD);
+        flags = (uint64_t)first;
     } else if (number == SYS_clone3 && (unsigned long)first >= FIRST_ADDRESS) {
-        uint64_t flags = *(const uint64_t *)first; /* struct clone_args */
-        shares = (flags & CLONE_VM) && !(flags & CLONE_THREAD);
+        flags = *(const uint64_t *)first; /* struct clone_args */
     }
-    if (shares) {
+    if ((flags & (CLONE_VM | CLONE_VFORK)) == CLONE_VM) {
+        shim.ledger.alone = NULL; /* libc does not know of it */
+    }
+    if ((flags & CLONE_VM) && !(flags & CLONE_THREAD)) {
         __atomic_add_fetch(&shim.vm_children, 1, __ATOMIC_RELAXED);
     }
 }

@@ -53,15 +53,14 @@ static uint32_t stacks; /* numbers given */
 static unsigned capture(const struct unwind_start *start, uint32_t number)
 {
     uint64_t frames[LEDGER_FRAMES_MAX];
-    unsigned flags, n;
-    uint32_t generation;
+    unsigned n;
     volatile uint64_t canary = LEDGER_CANARY(&canary);
     struct unwind_draft draft = {.mark = &canary};
 
-    n = unwind_capture(start, frames, LEDGER_FRAMES_MAX, &flags, &generation, false, &draft);
+    n = unwind_capture(start, &draft, frames, LEDGER_FRAMES_MAX, false);
     __asm__ volatile("" ::"r"(frames) : "memory");
     unwind_remember(&draft, start, number);
-    if (flags & LEDGER_STACK_TRUNCATED)
+    if (draft.flags & LEDGER_STACK_TRUNCATED)
         abort();
     return n;
 }

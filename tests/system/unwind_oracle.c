@@ -204,12 +204,11 @@ static void kept_read(uint32_t number, struct stack *stack)
 
 static void walk(const struct unwind_start *start, struct stack *stack, bool known, bool call)
 {
-    uint32_t generation;
     volatile uint64_t canary = LEDGER_CANARY(&canary);
     struct unwind_draft draft = {.mark = &canary};
 
-    stack->count = unwind_capture(start, stack->frame, LEDGER_FRAMES_MAX, &stack->flags,
-                                  &generation, call, &draft);
+    stack->count = unwind_capture(start, &draft, stack->frame, LEDGER_FRAMES_MAX, call);
+    stack->flags = draft.flags;
     unwind_remember(&draft, start, known || !draft.next ? 0 : keep(stack));
 }
 
@@ -551,7 +550,6 @@ static inline __attribute__((always_inline)) volatile uint64_t *stack_pointer(vo
 static __attribute__((noinline, optimize("no-omit-frame-pointer"))) void take_small(void)
 {
     struct unwind_start start;
-    uint32_t generation;
     volatile uint64_t canary = LEDGER_CANARY(&canary);
     struct unwind_draft draft = {.mark = &canary};
     volatile uint64_t *sp = stack_pointer();
@@ -560,8 +558,9 @@ static __attribute__((noinline, optimize("no-omit-frame-pointer"))) void take_sm
     start_here(&start);
     for (word = 1; word <= PAINTED; word++)
         sp[-word] = PAINT;
-    on_small.stack.count = unwind_capture(&start, on_small.stack.frame, LEDGER_FRAMES_MAX,
-                                          &on_small.stack.flags, &generation, false, &draft);
+    on_small.stack.count =
+        unwind_capture(&start, &draft, on_small.stack.frame, LEDGER_FRAMES_MAX, false);
+    on_small.stack.flags = draft.flags;
     unwind_remember(&draft, &start, 0);
     for (word = PAINTED; word > 0 && sp[-word] == PAINT; word--) {
     }
@@ -1026,13 +1025,11 @@ static NOINLINE void leave_draft(void)
 {
     struct unwind_start start;
     struct stack stack;
-    uint32_t generation;
     volatile uint64_t canary = LEDGER_CANARY(&canary);
     struct unwind_draft draft = {.mark = &canary};
 
     start_here(&start);
-    stack.count = unwind_capture(&start, stack.frame, LEDGER_FRAMES_MAX, &stack.flags, &generation,
-                                 may_call, &draft);
+    stack.count = unwind_capture(&start, &draft, stack.frame, LEDGER_FRAMES_MAX, may_call);
     KEEP_FRAME;
 }
 
