@@ -10,8 +10,8 @@ unset GITHUB_ACTIONS GITHUB_WORKSPACE CI_PROJECT_DIR
 gate() {
     local expected=$1 got=0
     shift
-    timeout -k 5 "$limit" env BOXLEDGER_SHIM="$shim" "$boxledger" gate "$@" \
-        >"$work/out" 2>"$work/err" </dev/null || got=$?
+    timeout -k 5 "$limit" env ${fault:+"BOXLEDGER_FAULT=$fault"} BOXLEDGER_SHIM="$shim" \
+        "$boxledger" gate "$@" >"$work/out" 2>"$work/err" </dev/null || got=$?
     [[ $got -eq $expected ]] ||
         fail "gate $*: status $got, not $expected: $(tail -n 5 "$work/err")"
 }

@@ -13,7 +13,6 @@ if [[ -n $fault ]]; then
     shim=$faulty
     [[ -e $shim ]] || fail "no faulty shim at $shim"
     boxledger=$build/boxledger-faulty
-    export BOXLEDGER_FAULT=$fault
 fi
 chmod 755 "$work" # some tests run as somebody else
 trap 'exit 1' INT TERM HUP
