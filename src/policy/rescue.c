@@ -237,16 +237,20 @@ static bool cut(const struct policy_event *event, uint32_t slot, uint64_t range,
 {
     uint64_t low = range_of(start_of(range), start, range);
     uint64_t high = range_of(end, end_of(range), range);
-    if (!low || !high || !event->may_call) { /* without signals blocked, the upper part is lost */
-        return swap(event, slot, &range, low ? low : high);
+    uint64_t mask = event->may_call ? block_signals() : 0;
+    bool ours;
+    if (low && high && event->may_call) {
+        ours = swap(event, slot, &range, range | BUSY);
+        if (ours) {
+            (void)put(event, high);
+            store(event, slot, range | BUSY, low);
+        }
+    } else { /* without signals blocked, the upper part is lost */
+        ours = swap(event, slot, &range, low ? low : high);
     }
-    uint64_t mask = block_signals();
-    bool ours = swap(event, slot, &range, range | BUSY);
-    if (ours) {
-        (void)put(event, high);
-        store(event, slot, range | BUSY, low);
+    if (event->may_call) {
+        unblock_signals(mask);
     }
-    unblock_signals(mask);
     return ours;
 }
 
