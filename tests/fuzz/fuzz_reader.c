@@ -1,6 +1,6 @@
 /*
- * fuzz_reader.c: whatever bytes a ledger holds, reading it and writing both reports from it ends
- * in a report or in one line that says what is wrong.
+ * fuzz_reader.c: whatever bytes a ledger holds, reading it and writing all reports from it, and the
+ * results of a gate, ends in a report or in one line that says what is wrong.
  *
  * Input: one byte of kind, then, for kind 0, the file itself; for others, patches upon a sound
  * ledger, each an offset (3 bytes), a length (1 byte) and that many bytes. (A ledger is half a
@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "../unit/ledger_writer.h"
+#include "report/judged_write.h"
 #include "report/report.h"
 #include "report/write.h"
 
@@ -103,6 +104,69 @@ static void write_reports(const struct report *report)
     free(text);
 }
 
+/* What a gate writes as JSON is JSON. */
+static void write_as_json(struct judged *judged, void (*write)(FILE *out, struct judged *judged))
+{
+    char *text = NULL;
+    size_t length = 0;
+    FILE *out = base_open_memory(&text, &length);
+    json_t *document;
+
+    write(out, judged);
+    base_close_memory(out);
+    document = json_loadb(text, length, JSON_REJECT_DUPLICATES, NULL);
+    if (!document)
+        abort();
+    json_decref(document);
+    free(text);
+}
+
+static void write_result(FILE *out, struct judged *judged)
+{
+    judged_write_json(out, judged, json_array(), NULL);
+}
+
+/* Its findings are new first, and all known by the baseline that is made of them. */
+static void judge(const struct report *report)
+{
+    struct judged judged = {.program = "p", .command = "p q", .root = "/", .runs = 2};
+    const struct report *reports[] = {report, report};
+    struct judged_run runs[] = {{reports, 1}, {reports + 1, 1}};
+    struct judged_options options = {0};
+    struct baseline baseline = {0};
+    struct failure failure = {0};
+    struct baseline_entry *entries;
+    char *text = NULL;
+    size_t length = 0, count;
+    FILE *out = base_open_memory(&text, &length);
+
+    judged_build(&judged, runs, 2, &options);
+    judged_write_text(out, &judged);
+    judged_write_junit(out, &judged);
+    judged_write_annotations(out, &judged);
+    base_close_memory(out);
+    for (size_t i = 0; i < length; i++)
+        if ((unsigned char)text[i] < ' ' && text[i] != '\n')
+            abort();
+    free(text);
+    write_as_json(&judged, write_result);
+    write_as_json(&judged, judged_write_sarif);
+    entries = judged_baseline(&judged, &count);
+    out = base_open_memory(&text, &length);
+    if (!baseline_write(out, "p", entries, count))
+        abort();
+    base_close_memory(out);
+    if (!baseline_parse(&baseline, "B", text, length, "p", &failure))
+        abort();
+    options.baseline = &baseline;
+    judged_build(&judged, runs, 2, &options);
+    if (judged_fails(&judged) || judged.tally[JUDGED_GONE])
+        abort();
+    baseline_free(&baseline);
+    judged_free(&judged);
+    free(text);
+}
+
 static void read_ledger(int fd)
 {
     struct failure failure = {0};
@@ -119,6 +183,7 @@ static void read_ledger(int fd)
     symbols = symbols_new();
     if (report_build(&report, reader, NULL, symbols, NULL, &failure)) {
         write_reports(&report);
+        judge(&report);
         report_free(&report);
     } else if (!failure.text[0]) {
         abort();
