@@ -541,6 +541,9 @@ static int64_t give(struct call *call)
 {
     if (has_two_paths(call->row))
         return call->row->give(call);
+    if (!call->place.inside && call->row->give == on_truncate &&
+        call->notification->sandbox->policy->refuses_truncation)
+        return -EACCES;
     if (!call->place.inside)
         return call->row->give == on_readlink ? on_readlink_outside(call) : NATIVE;
     if (call->place.failed != 0 && !(call->row->may_be_missing && is_free_or_there(&call->place)))
@@ -602,6 +605,18 @@ void cow_answer(const struct notification *notification)
     cow_place_clear(&call.place);
 }
 
+/* What the filter asks about in any case where Landlock is old. */
+static bool opens(const struct notification *notification)
+{
+    int call = notification->request.data.nr;
+
+#ifdef SYS_open
+    if (call == SYS_open || call == SYS_creat)
+        return true;
+#endif
+    return call == SYS_openat;
+}
+
 void cow_leave(const struct notification *notification, const struct cow_place *place,
                unsigned argument)
 {
@@ -609,6 +624,8 @@ void cow_leave(const struct notification *notification, const struct cow_place *
 
     if (place->native)
         notify_continue(notification);
+    else if (opens(notification) && notification->sandbox->policy->refuses_truncation)
+        notify_fail(notification, ENOTSUP);
     else if (!is_free_or_there(place))
         notify_fail(notification, place->failed);
     else if (!cow_real_path(place, path, sizeof path))

@@ -9,6 +9,7 @@
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <seccomp.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -116,7 +117,10 @@ static const unsigned long requests[] = {
     TIOCSTI, TIOCLINUX, FS_IOC_SETFLAGS, FS_IOC32_SETFLAGS, FS_IOC_FSSETXATTR,
 };
 
-static const int opens[] = {SCMP_SYS(open), SCMP_SYS(openat), SCMP_SYS(creat)};
+static const struct {
+    int call;
+    unsigned flags; /* the number of the argument; 0: it has none */
+} opens[] = {{SCMP_SYS(open), 1}, {SCMP_SYS(openat), 2}, {SCMP_SYS(creat), 0}};
 
 struct maker {
     scmp_filter_ctx context;
@@ -174,12 +178,49 @@ static const int attributes[] = {
 
 #define MARK_ARGUMENT 5
 
-/* Asks boxsup about a call on which, in the end, Landlock decides. */
+/* Asks boxsup about a call, but for boxsup's own (redo.h). The mark is no secret that anything
+ * depends on: whoever knows it has the kernel and Landlock decide on the call, which is enough for
+ * those that are asked about in this way. */
 static void ask(struct maker *maker, int call, uint64_t mark)
 {
     const struct scmp_arg_cmp is_not_ours = SCMP_CMP64(MARK_ARGUMENT, SCMP_CMP_NE, mark);
 
     add(maker, SCMP_ACT_NOTIFY, call, 1, &is_not_ours);
+}
+
+/* Under another root boxsup's own opens only name something, and others are always asked about. */
+static void ask_but_for_names(struct maker *maker, int call, unsigned flags, uint64_t mark)
+{
+    const struct scmp_arg_cmp is_not_a_name = SCMP_CMP64(flags, SCMP_CMP_MASKED_EQ, O_PATH, 0);
+
+    ask(maker, call, mark);
+    add(maker, SCMP_ACT_NOTIFY, call, 1, &is_not_a_name);
+}
+
+static void ask_about_opens(struct maker *maker, const struct profile *profile, uint64_t mark)
+{
+    /* Landlock decides on all of an open if it knows truncation. */
+    bool enough = profile->cow[0] && access_refuses_truncation(profile);
+
+    for (size_t i = 0; i < COUNT(opens); i++) {
+        if (enough)
+            ask(maker, opens[i].call, mark);
+        else if (profile->root[0] && opens[i].flags != 0)
+            ask_but_for_names(maker, opens[i].call, opens[i].flags, mark);
+        else
+            add(maker, SCMP_ACT_NOTIFY, opens[i].call, 0, NULL);
+    }
+}
+
+/* Landlock may not know it; then boxsup refuses it of what is not copy-on-write. */
+static void ask_about_truncation(struct maker *maker, const struct profile *profile, uint64_t mark)
+{
+    if (access_refuses_truncation(profile) && profile->cow[0])
+        ask(maker, SCMP_SYS(truncate), mark);
+    else if (profile->cow[0])
+        add(maker, SCMP_ACT_NOTIFY, SCMP_SYS(truncate), 0, NULL);
+    else if (!access_refuses_truncation(profile))
+        add(maker, SCMP_ACT_ERRNO(EACCES), SCMP_SYS(truncate), 0, NULL);
 }
 
 /* What reads a file, for copies that are filled when they are read (lazy_calls.h). */
@@ -218,14 +259,13 @@ static void add_rules(struct maker *maker, const struct profile *profile, uint64
         SCMP_CMP64(3, SCMP_CMP_MASKED_EQ, MAP_TYPE, MAP_DROPPABLE_TYPE);
 
     refuse_always(maker);
-    if (!access_refuses_truncation(profile))
-        add(maker, SCMP_ACT_ERRNO(EACCES), SCMP_SYS(truncate), 0, NULL);
+    ask_about_truncation(maker, profile, mark);
     if (!profile->network)
         add(maker, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 0, NULL);
-    for (size_t i = 0; i < COUNT(opens); i++)
-        ask(maker, opens[i], mark);
+    ask_about_opens(maker, profile, mark);
     for (unsigned i = 0; profile->cow[0] && i < cow_call_count(); i++)
-        ask(maker, cow_call(i), mark);
+        if (cow_call(i) != SYS_truncate)
+            ask(maker, cow_call(i), mark);
     for (unsigned i = 0; profile->root[0] && i < redirect_call_count(); i++)
         ask(maker, redirect_call(i), mark);
     for (size_t i = 0; i < COUNT(attributes); i++)

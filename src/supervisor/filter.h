@@ -17,7 +17,7 @@ struct profile;
 struct filter {
     struct sock_fprog program;
     /* A call with this as its sixth argument is boxsup's own, in a process of the sandbox
-     * (redo.h). Random, and nobody in the sandbox knows it. */
+     * (redo.h). Random, so that no other has it by chance. */
     uint64_t mark;
 };
 

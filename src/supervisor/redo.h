@@ -4,9 +4,9 @@
  *
  * The notification is answered, the thread is held before it is back in its program (injection.h),
  * and makes the call again with what boxsup has put into a piece of memory that is mapped for it.
- * The filter lets this one through by a number that nobody in the sandbox knows. That another
- * thread may change the path meanwhile gives nothing away: the kernel and Landlock decide on the
- * call, as they do on every other.
+ * The filter lets this one through by a number that no other call has by chance. It gives nothing
+ * away that a process of the sandbox may find that number out, or another thread change the path
+ * meanwhile: the kernel and Landlock decide on the call, as they do on every other.
  *
  * ENOTSUP is answered where the thread cannot be held, because it is traced already, or where it is
  * not its process's first and executes a program; and E2BIG for too many arguments of a program.

@@ -75,6 +75,18 @@ if [[ $(id -u) -eq 0 ]]; then
     as=()
 fi
 
+# With an older Landlock, whose gaps boxsup closes.
+options=(--landlock=1)
+before=$(state)
+denied 'python3 -c "import os, sys; os.truncate(sys.argv[1] + \"/file\", 0)" "$1"'
+denied 'python3 -c "import os, sys
+os.open(sys.argv[1] + \"/file\", os.O_RDONLY | os.O_TRUNC)" "$1"'
+denied 'python3 -c "import os; os.open(\"../outside/file\", os.O_RDONLY | os.O_TRUNC)"'
+denied 'cat ../outside/file'
+permitted 'echo x >file; echo x >new; rm below/file; python3 -c "import os; os.truncate(\"file\", 1)"
+    [ "$(stat -c %s file ../outside/file | tr "\n" " ")" = "1 5 " ]'
+options=()
+
 # A path that another thread changes between check and use.
 before=$(state)
 boxsup run --cow="$directory" -- "$programs/swaps_writes" "$directory/below" "$outside" 1500 \
