@@ -58,8 +58,10 @@ each_way all
 
 # Where userfaultfd is not permitted, or not there, copies are made whole.
 caught=0
+userfaultfd=323 # of x86-64
+[[ $(uname -m) == x86_64 ]] || userfaultfd=282
 for number in 1 38; do # EPERM, ENOSYS
-    wrapper=("$programs/refuses_userfaultfd" "$number" "$(command -v env)")
+    wrapper=("$programs/refuses" "$userfaultfd" "$number" "$(command -v env)")
     lazily faults || fail "errno $number: $(tail -n 3 "$work/err")"
     lazily refused || fail "errno $number: $(tail -n 3 "$work/err")"
 done
@@ -77,7 +79,7 @@ stale() {
     [[ $status -eq $1 ]] || fail "${as[*]} changed: status $status: $(tail -n 3 "$work/err")"
 }
 caught=0
-as=("$programs/refuses_userfaultfd" 38)
+as=("$programs/refuses" "$userfaultfd" 38)
 stale 0
 as=()
 if [[ -r /dev/userfaultfd && -w /dev/userfaultfd ]]; then

@@ -1,8 +1,10 @@
 /*
- * refuses_userfaultfd.c: runs a command where userfaultfd(2) fails with a given errno value, as in
- * a container, or on a kernel without it.
+ * refuses.c: runs a command where one system call fails with a given errno value, as on a kernel
+ * without it, or in a container.
  *
- *     refuses_userfaultfd ERRNO COMMAND [ARGUMENT...]
+ *     refuses CALL ERRNO COMMAND [ARGUMENT...]
+ *
+ * Both are numbers.
  */
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -10,15 +12,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 int main(int argc, char **argv)
 {
-    unsigned number = argc > 2 ? (unsigned)atoi(argv[1]) : 0;
+    unsigned call = argc > 3 ? (unsigned)atoi(argv[1]) : 0;
+    unsigned number = argc > 3 ? (unsigned)atoi(argv[2]) : 0;
     struct sock_filter instructions[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_userfaultfd, 0, 1),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 1),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | number),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
@@ -31,7 +33,7 @@ int main(int argc, char **argv)
         perror("seccomp");
         return 1;
     }
-    execv(argv[2], argv + 2);
-    perror(argv[2]);
+    execv(argv[3], argv + 3);
+    perror(argv[3]);
     return 1;
 }
