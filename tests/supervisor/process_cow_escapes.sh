@@ -87,6 +87,23 @@ permitted 'echo x >file; echo x >new; rm below/file; python3 -c "import os; os.t
     [ "$(stat -c %s file ../outside/file | tr "\n" " ")" = "1 5 " ]'
 options=()
 
+# Nothing depends on what a process can find out: the mark of calls that boxsup has it make again.
+before=$(state)
+for file in "$directory/file" /proc/cpuinfo /etc/hostname; do
+    boxsup run --cow="$directory" --cpus=3 --hostname=virtual -- \
+        "$programs/knows_mark" "$directory/below" "$file" >"$work/out" 2>&1 ||
+        fail "status $?: $file: $(<"$work/out")"
+done
+for way in "--landlock=1" "--landlock=3"; do
+    status=0
+    boxsup run --cow="$directory" "$way" -- \
+        "$programs/knows_mark" "$directory/below" "$outside/file" >"$work/out" 2>&1 || status=$?
+    # That may be read, and nothing else.
+    [[ $status -eq 1 && $(grep -v Landlock "$work/out") == "opened by way 0" ]] ||
+        fail "$way status $status: $(<"$work/out")"
+done
+[[ $(state) == "$before" ]] || fail "changed by who knows the mark"
+
 # A path that another thread changes between check and use.
 before=$(state)
 boxsup run --cow="$directory" -- "$programs/swaps_writes" "$directory/below" "$outside" 1500 \
