@@ -5,7 +5,6 @@
  * the call and is committed or rolled back after it; where the kernel may have done half of it
  * (a fixed mmap or mremap that failed), the kernel is asked page by page.
  */
-#include <stdarg.h>
 #include <sys/mman.h>
 #include <sys/shm.h>
 
@@ -538,12 +537,12 @@ void *shim_mremap(const struct unwind_start *here, bool raw, void *old, size_t o
     return result;
 }
 
-EXPORT void *mremap(void *old, size_t old_size, size_t new_size, int flags, ...)
+/* The last argument is whatever is there, where no flag asks for it. Not by <stdarg.h>, which takes
+ * room on the stack: a variable argument is passed like any other. */
+EXPORT void *mremap_with(void *old, size_t old_size, size_t new_size, int flags,
+                         void *new_address) __asm__("mremap");
+EXPORT void *mremap_with(void *old, size_t old_size, size_t new_size, int flags, void *new_address)
 {
-    va_list list;
-    va_start(list, flags);
-    void *new_address = va_arg(list, void *); /* whatever is there, where no flag asks for it */
-    va_end(list);
     return shim_mremap(HERE, false, old, old_size, new_size, flags, new_address);
 }
 
