@@ -331,6 +331,7 @@ int gate_main(int argc, char **argv)
     struct gate gate = {.output.fd = -1};
     int status = GATE_USAGE;
 
+    base_fails_with(GATE_NO_VERDICT);
     if (!arguments_read(&gate.arguments, "gate", keys, argc, argv)) {
         status = GATE_USAGE;
     } else if (gate.arguments.help) {

@@ -28,13 +28,21 @@ bool failure_set(struct failure *failure, const char *format, ...)
     return false;
 }
 
+/* process-global because it is how the process ends */
+static int failed_status = BASE_STATUS_FAILED;
+
+void base_fails_with(int status)
+{
+    failed_status = status;
+}
+
 void base_no_memory(void)
 {
     static const char line[] = "boxledger: out of memory\n";
 
     if (write(STDERR_FILENO, line, sizeof line - 1) < 0)
-        _exit(BASE_STATUS_FAILED);
-    exit(BASE_STATUS_FAILED);
+        _exit(failed_status);
+    exit(failed_status);
 }
 
 void *base_alloc(size_t size)

@@ -54,7 +54,7 @@ bool failure_set(struct failure *failure, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
 /* Memory that lives as long as its arena: a report is built, written and dropped as a whole.
- * Nothing here returns NULL; without memory the command ends with one line and status 125. */
+ * Nothing here returns NULL; without memory the command ends with one line (base_no_memory). */
 struct arena {
     struct arena_block *blocks;
 };
@@ -77,6 +77,8 @@ void base_close_memory(FILE *memory);
 
 /* Says that memory ran out, and ends the command. */
 _Noreturn void base_no_memory(void);
+/* ... with this status; BASE_STATUS_FAILED unless it is said. */
+void base_fails_with(int status);
 #define BASE_STATUS_FAILED 125
 
 #endif

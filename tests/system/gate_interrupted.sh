@@ -48,6 +48,15 @@ wait "$gate" || got=$?
 says 'known.json: File too large: the old one is as it was'
 same 'no room'
 
+# --- No memory for the gate itself, once the command has run.
+start --baseline="$known" --update-baseline -- "$sandboxes" keeps_fd=1 says=ready sleeps=500
+prlimit --pid "$gate" --as=4096:4096
+got=0
+wait "$gate" || got=$?
+[[ $got -eq 3 ]] || fail "no memory: status $got: $(cat "$work/err")"
+says 'out of memory'
+same 'no memory'
+
 # --- The gate is sent a signal while the command runs.
 report=$work/report.xml
 for signal in TERM INT HUP QUIT KILL; do
