@@ -48,14 +48,18 @@ static int make_temporary(struct cow *cow, struct error *error)
 static int make_named(struct cow *cow, struct error *error)
 {
     const char *path = cow->profile->upper;
+    bool is_new = mkdir(path, S_IRWXU) == 0;
 
     cow->keeps = true;
-    if (mkdir(path, S_IRWXU) != 0 && errno != EEXIST)
+    if (!is_new && errno != EEXIST)
         return error_set(error, errno, "cannot make %s", path);
     if (!realpath(path, cow->holder_path))
         return error_set(error, errno, "cannot find %s", path);
-    if (is_unfit(cow->profile, cow->holder_path))
+    if (is_unfit(cow->profile, cow->holder_path)) {
+        if (is_new)
+            (void)rmdir(cow->holder_path);
         return error_set(error, 0, "%s is in a directory that the sandbox may write", path);
+    }
     if (rmdir(cow->holder_path) != 0)
         return error_set(error, errno, "cannot use %s", path);
     if (mkdir(cow->holder_path, S_IRWXU) != 0)

@@ -289,6 +289,17 @@ static void finish(struct run *run, struct process_result *result)
     }
 }
 
+/* What a sandbox has before it has a process. */
+static int begin(struct run *run, struct error *error)
+{
+    const struct profile *profile = &run->sandbox.policy->profile;
+
+    if (!profile->cow[0] || cow_begin(&run->sandbox.cow, profile, error) == 0)
+        return 0;
+    error->number = 0; /* it is not the command's fault */
+    return -1;
+}
+
 /* What the command changed is not lost where it cannot be written back. */
 static int commit(struct run *run, struct error *error)
 {
@@ -322,7 +333,7 @@ int process_run(const struct policy *policy, const struct process_request *reque
         return -1;
     owner = boxledger_begin(request->label);
     (void)boxledger_enter(owner);
-    failed = policy->profile.cow[0] ? cow_begin(&run.sandbox.cow, &policy->profile, error) : 0;
+    failed = begin(&run, error);
     if (failed == 0)
         failed = start(&run, request, path, error);
     if (failed == 0)

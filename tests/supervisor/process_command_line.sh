@@ -29,6 +29,25 @@ refuses $usage "a host's name has from 1 to 64 bytes" run --hostname= true
 refuses $usage "nonsense is not a defect" run --defect=nonsense true
 refuses $usage "cannot be had together" run --root=/usr --shadow=/usr true
 refuses $usage "--root: /nosuch: No such file" run --root=/nosuch true
+refuses $usage "cannot be had together" run --cow=/usr --root=/usr true
+refuses $usage "cannot be had together" run --cow=/usr --shadow=/usr true
+refuses $usage "cannot be had together" run --cow="$work" --write="$work" true
+refuses $usage "cannot be had together" run --cow=/usr/bin --write=/usr true
+refuses $usage "cannot be had together" run --cow=/usr --write=/usr/bin true
+refuses $usage "--cow: /nosuch: No such file" run --cow=/nosuch true
+refuses $usage "/ cannot be copy-on-write" run --cow=/usr/.. true
+refuses $usage "--commit is for --cow" run --commit true
+refuses $usage "--upper is for --cow" run --upper="$work/upper" true
+refuses $usage "--commit is not an option here" churn --commit --cow="$work" true
+refuses $failed "/etc/passwd/upper: Not a directory" run --cow=/usr --upper=/etc/passwd/upper true
+refuses $failed "cannot use $work: Directory not empty" run --cow=/usr --upper="$work" true
+mkdir "$work/below"
+refuses $failed "that the sandbox may write" run --cow="$work/below" --upper="$work/below/upper" true
+[[ ! -e $work/below/upper ]] || fail "it is left"
+TMPDIR=/nosuch refuses $failed "there is no place for the upper layer" \
+    run --cow=/usr --write=/tmp --write=/var/tmp true
+refuses $not_found "cannot run /directory/nosuch" run --root="$work" /directory/nosuch
+refuses $failed "cannot start in /nosuch" run --root=/ --directory=/nosuch true
 refuses $usage "boats is not a kind" churn --kind=boats
 refuses $usage "boxsup defects takes no more" defects more
 
