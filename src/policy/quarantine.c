@@ -305,23 +305,36 @@ static void widen(uint64_t *bound, uint64_t value)
     }
 }
 
-/* Next to what is kept already, of one file and stack: one range, as it is one VMA. */
-static bool join_range(struct quarantine *quarantine, uint64_t start, uint64_t end, uint32_t stack,
-                       uint64_t inode)
+long quarantine_map(uint64_t start, uint64_t end, int placeholder)
+{
+    return raw_syscall6(SYS_mmap, (long)start, (long)(end - start), PROT_NONE,
+                        MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, placeholder, (long)start);
+}
+
+static bool is_next_to(const struct quarantine_range *range, uint64_t start, uint64_t end)
+{
+    return range->end == start || range->start == end;
+}
+
+/* Next to what is kept already, of one file and stack: one range, as it is one VMA. `order`: of
+ * what is added; `older`: that is the older of the two. */
+static bool add_to_neighbour(struct quarantine *quarantine, const struct quarantine_range *added,
+                             bool older)
 {
     for (uint32_t i = 0; i < used(quarantine); i++) {
         struct quarantine_range *range = &quarantine->ranges[i];
-        bool next = range->inode == inode && (range->end == start || range->start == end);
-        if (!next || !hold_range(range)) {
+        if (range == added || range->inode != added->inode ||
+            !is_next_to(range, added->start, added->end) || !hold_range(range)) {
             continue;
         }
-        bool joins = range->inode == inode && range->stack == stack;
-        if (joins && range->end == start) {
-            range->end = end;
-        } else if (joins && range->start == end) {
-            range->start = start;
-        } else {
-            joins = false;
+        bool joins = range->inode == added->inode && range->stack == added->stack &&
+                     is_next_to(range, added->start, added->end);
+        if (joins) {
+            bool above = range->end == added->start;
+            range->downward = above == older;
+            range->start = above ? range->start : added->start;
+            range->end = above ? added->end : range->end;
+            range->order = added->order < range->order ? added->order : range->order;
         }
         leave_range(range, QUARANTINE_KEPT);
         if (joins) {
@@ -339,21 +352,90 @@ static void add_bytes(struct quarantine *quarantine, int64_t bytes)
 void quarantine_put_range(struct quarantine *quarantine, uint64_t start, uint64_t end,
                           uint32_t stack, uint64_t inode)
 {
+    struct quarantine_range added = {
+        .state = QUARANTINE_WRITING,
+        .stack = stack,
+        .start = start,
+        .end = end,
+        .inode = inode,
+        .order = __atomic_add_fetch(&quarantine->order, 1, __ATOMIC_RELAXED),
+    };
     widen(&quarantine->low, ~start);
     widen(&quarantine->high, end);
-    if (join_range(quarantine, start, end, stack, inode)) {
+    if (add_to_neighbour(quarantine, &added, false)) {
         add_bytes(quarantine, (int64_t)(end - start));
         return;
     }
     struct quarantine_range *range = new_range(quarantine);
     if (range) {
-        range->start = start;
-        range->end = end;
-        range->stack = stack;
-        range->inode = inode;
-        range->order = __atomic_add_fetch(&quarantine->order, 1, __ATOMIC_RELAXED);
+        *range = added;
         add_bytes(quarantine, (int64_t)(end - start));
         leave_range(range, QUARANTINE_KEPT);
+    }
+}
+
+/* Those that touch one of the placeholder's. */
+static uint32_t choose_neighbours(struct quarantine *quarantine, uint64_t inode)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < used(quarantine); i++) {
+        const struct quarantine_range *range = &quarantine->ranges[i];
+        bool touches = false;
+        if (__atomic_load_n(&range->state, __ATOMIC_SEQ_CST) != QUARANTINE_KEPT ||
+            range->inode == inode) {
+            continue;
+        }
+        for (uint32_t k = 0; k < used(quarantine) && !touches; k++) {
+            const struct quarantine_range *own = &quarantine->ranges[k];
+            touches = own->inode == inode &&
+                      __atomic_load_n(&own->state, __ATOMIC_SEQ_CST) == QUARANTINE_KEPT &&
+                      is_next_to(own, range->start, range->end);
+        }
+        if (touches) {
+            quarantine->asked[count++] =
+                (struct maps_range){.start = range->start, .end = range->end};
+        }
+    }
+    return count;
+}
+
+/* The kernel has just said that the range is as its own placeholder had it. */
+static void join_asked(struct quarantine *quarantine, const struct maps_range *asked,
+                       const struct quarantine_placeholder *placeholder)
+{
+    for (uint32_t i = 0; i < used(quarantine); i++) {
+        struct quarantine_range *range = &quarantine->ranges[i];
+        if (range->start != asked->start || range->end != asked->end || !hold_range(range)) {
+            continue;
+        }
+        bool ours = range->start == asked->start && range->end == asked->end && asked->whole &&
+                    asked->inode == range->inode && asked->prot == PROT_NONE;
+        if (ours && !raw_failed(quarantine_map(range->start, range->end, placeholder->memory))) {
+            range->inode = placeholder->inode;
+            if (add_to_neighbour(quarantine, range, true)) {
+                free_range(quarantine, range);
+                return;
+            }
+        }
+        leave_range(range, QUARANTINE_KEPT);
+        return;
+    }
+}
+
+#define JOIN_ROUNDS 2u /* what is joined touches others: of these, so many in a row */
+
+void quarantine_join_ranges(struct quarantine *quarantine,
+                            const struct quarantine_placeholder *placeholder, char *buffer)
+{
+    for (unsigned round = 0; round < JOIN_ROUNDS; round++) {
+        uint32_t count = choose_neighbours(quarantine, placeholder->inode);
+        quarantine_sort(quarantine->asked, count);
+        if (count == 0 || !maps_ask(quarantine->asked, count, buffer)) {
+            return;
+        }
+        for (uint32_t i = 0; i < count; i++) {
+            join_asked(quarantine, &quarantine->asked[i], placeholder);
+        }
     }
 }
 
@@ -373,11 +455,8 @@ static uint64_t cut_range(struct quarantine *quarantine, struct quarantine_range
     uint64_t to = end < old.end ? end : old.end;
     struct quarantine_range *upper = from > old.start && to < old.end ? new_range(quarantine) : NULL;
     if (upper) { /* both ends stay */
+        *upper = old;
         upper->start = to;
-        upper->end = old.end;
-        upper->stack = old.stack;
-        upper->inode = old.inode;
-        upper->order = old.order;
         leave_range(upper, QUARANTINE_KEPT);
     }
     if (from > old.start) {
@@ -461,7 +540,7 @@ static const struct quarantine_range *next_by_age(const struct quarantine *quara
     return oldest;
 }
 
-/* What goes, by age; of the last one perhaps its beginning. */
+/* What goes, by age; of the last one perhaps a part. */
 static uint32_t choose(struct quarantine *quarantine, uint64_t page)
 {
     uint32_t count = 0;
@@ -480,8 +559,8 @@ static uint32_t choose(struct quarantine *quarantine, uint64_t page)
         if (kept <= QUARANTINE_RANGES / 2 && over < size) {
             goes = (over + page - 1) & ~(page - 1);
         }
-        quarantine->asked[count++] =
-            (struct maps_range){.start = copy.start, .end = copy.start + goes};
+        uint64_t from = copy.downward ? copy.end - goes : copy.start;
+        quarantine->asked[count++] = (struct maps_range){.start = from, .end = from + goes};
         over -= goes < over ? goes : over;
         kept -= goes == size;
         order = copy.order;

@@ -39,7 +39,8 @@ struct quarantine_range {
     uint32_t stack; /* that had mapped it */
     uint64_t start, end;
     uint64_t inode; /* of the placeholder */
-    uint64_t order; /* the oldest go first */
+    uint64_t order; /* the oldest go first; of several that became one, the oldest's */
+    bool downward;  /* which lies at its end then, not at its start */
 };
 
 /* What occupies numbers and ranges for one look. */
@@ -107,9 +108,18 @@ void quarantine_trim_fds(struct quarantine *quarantine, const struct policy_even
 /* Whether there is a place for one more. */
 bool quarantine_has_room(const struct quarantine *quarantine);
 
+/* Without any access, at an offset that is the address, so that neighbours of one file are one VMA:
+ * what mmap(2) answers. */
+long quarantine_map(uint64_t start, uint64_t end, int placeholder);
+
 /* The placeholder is mapped there now. */
 void quarantine_put_range(struct quarantine *quarantine, uint64_t start, uint64_t end,
                           uint32_t stack, uint64_t inode);
+
+/* What lies next to ranges of this placeholder, and is another's from an earlier look, becomes this
+ * one's: with it, it is one VMA. */
+void quarantine_join_ranges(struct quarantine *quarantine,
+                            const struct quarantine_placeholder *placeholder, char *buffer);
 
 /* What of [start, end) is kept is given up to a release that is in flight, or to what will be there
  * by the program's wish: how many bytes. The stack that had mapped the last of it in *stack. */

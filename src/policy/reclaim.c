@@ -26,8 +26,9 @@
 #define MS UINT64_C(1000000)
 #define LOOKS_PER_SETTLING 4u
 #define LOOK_INTERVAL_MS 50u /* at least */
-#define SHARE_OF_TIME 20u    /* a look may take one part in so many */
-#define CANDIDATES 1024u     /* of each kind in one look; the others are the next one's */
+#define SHARE_OF_TIME 20u    /* a look that takes nothing may take one part in so many of the time */
+#define SHARE_AT_WORK 3u     /* one that does */
+#define CANDIDATES 4096u     /* of each kind in one look; the others are the next one's */
 #define FIRST_FD 3           /* below it are the process's own, whatever was put there */
 
 /* What was left, and may be reclaimed if all agree. */
@@ -59,7 +60,8 @@ struct reclaim {
     uint32_t pid;
     uint32_t fd_count, range_count;
     struct candidate fds[CANDIDATES];
-    struct candidate ranges[CANDIDATES]; /* by their start */
+    struct candidate ranges[CANDIDATES];
+    uint16_t by_start[CANDIDATES]; /* the places of the ranges, by their start */
     struct maps_range asked[CANDIDATES];
     uint64_t open_vms[OPEN_VMS / 64];
     char buffer[MAPS_BUFFER];
@@ -137,8 +139,10 @@ static bool is_plain(const struct ledger_mapping *mapping)
                               LEDGER_UNSURE_PROT | LEDGER_SHM_MAP | LEDGER_STACK_MAP |
                               LEDGER_BINDINGS | LEDGER_SHARED | LEDGER_KEPT;
     bool file = (mapping->flags & LEDGER_FILE_MAP) != 0;
-    return mapping->state == LEDGER_LIVE && !(mapping->flags & doubtful) &&
-           !(file && (mapping->prot & PROT_EXEC)) && (file || !(mapping->detail & LEDGER_WATCHED));
+    /* What runs in this very process is code that somebody loaded, not a guest's. */
+    bool code = file && (mapping->prot & PROT_EXEC) && mapping->bound_owner == 0;
+    return mapping->state == LEDGER_LIVE && !(mapping->flags & doubtful) && !code &&
+           (file || !(mapping->detail & LEDGER_WATCHED));
 }
 
 /* Memory without a file has no identity. It is the sandbox's if the supervisor said so, or gave it
@@ -166,11 +170,14 @@ static void found_range(const struct ledger *ledger, const struct left_thing *th
         is_hopeless(it)) {
         return;
     }
-    uint32_t at = reclaim->range_count++;
-    for (; at > 0 && reclaim->ranges[at - 1].mapping.start > mapping->start; at--) {
-        reclaim->ranges[at] = reclaim->ranges[at - 1];
+    uint32_t place = reclaim->range_count++;
+    uint16_t *by_start = reclaim->by_start;
+    uint32_t at = place;
+    for (; at > 0 && reclaim->ranges[by_start[at - 1]].mapping.start > mapping->start; at--) {
+        by_start[at] = by_start[at - 1];
     }
-    reclaim->ranges[at] = *it;
+    by_start[at] = (uint16_t)place;
+    reclaim->ranges[place] = *it;
 }
 
 static void found(void *context, const struct left_thing *thing)
@@ -312,8 +319,8 @@ static bool reclaim_fd(const struct policy_event *event, const struct candidate 
     quarantine_hand_off_fd(quarantine);
     if (done) {
         __atomic_add_fetch(&ledger->header->reclaimed_fds, 1, __ATOMIC_RELAXED);
-        ledger_note_owners(ledger, event->actor, LEDGER_EVENT_RECLAIMED_FD, it->key.stack, 0,
-                           (uint64_t)it->fd, it->owner, 0, event->now_ns);
+        ledger_note_limited(ledger, event->actor, LEDGER_EVENT_RECLAIMED_FD, (int)it->key.kind,
+                            it->key.stack, (uint64_t)it->fd, 0, it->owner, event->now_ns);
     }
     return done;
 }
@@ -402,15 +409,11 @@ static void restore(const struct policy_event *event, const struct ledger_mappin
     ledger_map_submit(event->ledger, event->actor, &again);
 }
 
-/* The placeholder's offset is the address, so that neighbours are one VMA. */
 static long occupy(const struct ledger_mapping *mapping, int placeholder)
 {
-    uint64_t size = mapping->end - mapping->start;
-    if (FAULT(reclaim_frees)) {
-        return raw_syscall2(SYS_munmap, mapping->start, size);
-    }
-    return raw_syscall6(SYS_mmap, (long)mapping->start, (long)size, PROT_NONE,
-                        MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, placeholder, (long)mapping->start);
+    return FAULT(reclaim_frees)
+               ? raw_syscall2(SYS_munmap, mapping->start, mapping->end - mapping->start)
+               : quarantine_map(mapping->start, mapping->end, placeholder);
 }
 
 static bool reclaim_range(const struct policy_event *event, const struct candidate *it,
@@ -439,8 +442,8 @@ static bool reclaim_range(const struct policy_event *event, const struct candida
         uint64_t bytes = mapping->end - mapping->start;
         __atomic_add_fetch(&ledger->header->reclaimed_mappings, 1, __ATOMIC_RELAXED);
         __atomic_add_fetch(&ledger->header->reclaimed_bytes, bytes, __ATOMIC_RELAXED);
-        ledger_note(ledger, event->actor, LEDGER_EVENT_RECLAIMED_MAPPING, 0, it->key.stack, 0,
-                    mapping->start, bytes, event->now_ns);
+        ledger_note_limited(ledger, event->actor, LEDGER_EVENT_RECLAIMED_MAPPING, mapping->flags,
+                            it->key.stack, mapping->start, bytes, it->owner, event->now_ns);
     }
     return done;
 }
@@ -451,7 +454,7 @@ static uint32_t reclaim_ranges(const struct policy_event *event,
     uint32_t done = 0;
     uint32_t count = reclaim->range_count;
     for (uint32_t i = 0; i < count; i++) {
-        const struct ledger_mapping *mapping = &reclaim->ranges[i].mapping;
+        const struct ledger_mapping *mapping = &reclaim->ranges[reclaim->by_start[i]].mapping;
         reclaim->asked[i] = (struct maps_range){.start = mapping->start, .end = mapping->end};
     }
     if (count == 0 || placeholder->memory < 0 ||
@@ -460,12 +463,15 @@ static uint32_t reclaim_ranges(const struct policy_event *event,
     }
     note_open_vms(event->ledger);
     for (uint32_t i = 0; i < count; i++) {
-        const struct candidate *it = &reclaim->ranges[i];
+        const struct candidate *it = &reclaim->ranges[reclaim->by_start[i]];
         if (is_same_range(it, &reclaim->asked[i]) && weigh(event, it) &&
             !is_open_vm(it->mapping.bound_owner) && !is_open_vm(it->mapping.owner) &&
             quarantine_has_room(&reclaim->quarantine)) {
             done += reclaim_range(event, it, placeholder);
         }
+    }
+    if (done > 0) {
+        quarantine_join_ranges(&reclaim->quarantine, placeholder, reclaim->buffer);
     }
     return done;
 }
@@ -545,9 +551,9 @@ static uint32_t look(const struct policy_event *event)
     quarantine_trim_ranges(&reclaim->quarantine, event, reclaim->buffer);
 
     uint64_t interval = reclaim->settle_ns / LOOKS_PER_SETTLING;
-    uint64_t took = now_ns(ledger) - event->now_ns;
+    uint64_t took = (now_ns(ledger) - event->now_ns) * (done > 0 ? SHARE_AT_WORK : SHARE_OF_TIME);
     interval = interval < LOOK_INTERVAL_MS * MS ? LOOK_INTERVAL_MS * MS : interval;
-    interval = interval < took * SHARE_OF_TIME ? took * SHARE_OF_TIME : interval;
+    interval = interval < took ? took : interval;
     reclaim->due_ns = event->now_ns + interval;
     reclaim->looked_ns = event->now_ns;
     __atomic_store_n(&reclaim->epoch, epoch, __ATOMIC_RELAXED);

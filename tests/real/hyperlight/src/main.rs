@@ -2,14 +2,16 @@
 //! hyperlight-host let it. It keeps to their interface, makes no leak of its own, and knows
 //! nothing of boxledger.
 //!
-//! Usage: driver GUEST FILE drop|unmap|restore COUNT
+//! Usage: driver GUEST FILE drop|unmap|restore|many COUNT
 //!
 //! drop     COUNT sandboxes, each handed FILE by map_file_cow and then dropped
 //! unmap    the same, but what is left mapped of FILE is unmapped after each
 //! restore  one sandbox, COUNT times handed FILE and then restored; it lives until the exit
+//! many     sandboxes handed FILE 50 times each, at 50 places, and then dropped: COUNT calls in all
 //!
 //! Prints, by /proc/self/maps, how many mappings of FILE it is left with, and how many mappings and
-//! descriptors it holds more than before, as one JSON object.
+//! descriptors it holds more than before, as one JSON object; of `many` how many calls went well, how
+//! many VMAs there were at each twentieth of them, and what the first that failed was told.
 
 // The newest release keeps the old name of a sandbox, and calls it deprecated.
 #![allow(deprecated)]
@@ -58,6 +60,35 @@ fn unmap(file: &str) -> Outcome<()> {
     Ok(())
 }
 
+const PER_SANDBOX: usize = 50;
+const SAMPLES: usize = 20;
+
+fn vmas() -> Outcome<usize> {
+    Ok(fs::read_to_string("/proc/self/maps")?.lines().count())
+}
+
+/// How many calls succeeded, and how many VMAs there were meanwhile.
+fn many(guest: &str, file: &str, count: usize, seen: &mut Vec<usize>) -> (usize, Outcome<()>) {
+    let mut done = 0;
+    let mut one_sandbox = |done: &mut usize| -> Outcome<()> {
+        let mut sandbox = sandbox(guest)?;
+        for place in 0..PER_SANDBOX.min(count - *done) {
+            sandbox.map_file_cow(Path::new(file), GUEST_ADDRESS + (place << 16) as u64)?;
+            *done += 1;
+            if *done % (count / SAMPLES).max(1) == 0 {
+                seen.push(vmas()?);
+            }
+        }
+        Ok(())
+    };
+    while done < count {
+        if let Err(error) = one_sandbox(&mut done) {
+            return (done, Err(error));
+        }
+    }
+    (done, Ok(()))
+}
+
 fn descriptors() -> Outcome<usize> {
     Ok(fs::read_dir("/proc/self/fd")?.count())
 }
@@ -65,7 +96,7 @@ fn descriptors() -> Outcome<usize> {
 fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().collect();
     let [_, guest, file, mode, count] = arguments.as_slice() else {
-        return Err("usage: driver GUEST FILE drop|unmap|restore COUNT".into());
+        return Err("usage: driver GUEST FILE drop|unmap|restore|many COUNT".into());
     };
     let count: usize = count.parse()?;
     let before = descriptors()?;
@@ -90,6 +121,13 @@ fn main() -> Outcome<()> {
                 sandbox.restore(snapshot.clone())?;
             }
             kept = Some(sandbox);
+        }
+        "many" => {
+            let mut seen = Vec::new();
+            let (done, outcome) = many(guest, file, count, &mut seen);
+            let told = outcome.err().map_or(String::new(), |error| error.to_string());
+            println!("{{\"calls\": {done}, \"vmas\": {seen:?}, \"error\": {told:?}}}");
+            return Ok(());
         }
         _ => return Err(format!("no such mode: {mode}").into()),
     }
