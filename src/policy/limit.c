@@ -42,13 +42,6 @@ static struct {
 /* process-global: used by the one thread that counts */
 static char buffer[BUFFER_SIZE];
 
-void limit_begin(const struct limit_terms *wanted)
-{
-    terms = *wanted;
-    process.max_fds = wanted->max_fds;
-    process.free_fd = NO_NUMBER;
-}
-
 /* --- whose, and what it holds --- */
 
 static uint32_t sandbox_of(const struct ledger *ledger, uint32_t owner)
@@ -167,6 +160,16 @@ static void forget_lately(uint32_t sandbox)
     __atomic_store_n(&lately[sandbox % LATELY].bytes, 0, __ATOMIC_RELAXED);
 }
 
+void limit_begin(const struct limit_terms *wanted)
+{
+    terms = *wanted;
+    for (uint32_t i = 0; i < LATELY; i++) {
+        forget_lately(i);
+    }
+    process.max_fds = wanted->max_fds;
+    process.free_fd = NO_NUMBER;
+}
+
 /* Whether the sandbox may have so much more of each, as far as the ledger can tell: where it lags
  * behind and that would make the difference, it is made to catch up. */
 static bool may_have(const struct policy_event *event, uint32_t sandbox, unsigned mappings,
@@ -245,15 +248,15 @@ int limit_bind(const struct policy_event *event, uint64_t start, uint64_t end)
     uint64_t bytes = 0;
     struct ledger_mapping mapping;
     for (unsigned i = 0; sandbox && start < end && i < PIECES_MAX; i++) {
-        if (!ledger_map_look(event->ledger, event->actor, start, &mapping) ||
-            mapping.start >= end) {
-            break;
-        }
-        if (!is_of(event, &mapping, sandbox)) {
+        bool any = ledger_map_look(event->ledger, event->actor, start, &mapping);
+        bool unseen = !any || mapping.start > start; /* it will be adopted */
+        uint64_t until = unseen ? any ? mapping.start : end : mapping.end;
+        until = until < end ? until : end;
+        if (unseen || !is_of(event, &mapping, sandbox)) {
             mappings++;
-            bytes += mapping.end - mapping.start;
+            bytes += until - start;
         }
-        start = mapping.end;
+        start = until;
     }
     /* The process has these VMAs already. */
     return mappings ? admit(event, sandbox, mappings, bytes, false) : 0;

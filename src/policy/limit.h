@@ -39,8 +39,8 @@ int limit_map(const struct policy_event *event, unsigned mappings, uint64_t byte
  * already counts for no more. */
 int limit_map_over(const struct policy_event *event, uint64_t start, uint64_t end);
 
-/* Before a memory slot of VM event->owner maps [start, end), which somebody has mapped already: the
- * VM's sandbox will have all of the mappings that it lies in. 0; or ENOMEM, noted. */
+/* Before a memory slot of VM event->owner maps [start, end), which somebody has mapped already and
+ * which will be the VM's sandbox's as well. 0; or ENOMEM, noted. */
 int limit_bind(const struct policy_event *event, uint64_t start, uint64_t end);
 
 /* Before [start, end) of what is mapped becomes `new_size` long, or, where that is wanted

@@ -422,16 +422,17 @@ static void free_in_room(uint32_t index, uint64_t bytes)
 {
     struct room *room = &space.room[index];
     uint64_t live = __atomic_load_n(&room->live, __ATOMIC_ACQUIRE);
-    swap64(&room->tag, BLOCKED, 0);
+    bool opens = swap64(&room->tag, BLOCKED, 0);
     while (live && !swap64(&room->live, live, live > bytes ? live - bytes : 0)) {
         live = __atomic_load_n(&room->live, __ATOMIC_ACQUIRE);
     }
     if (live && live <= bytes) {
-        uint32_t first = __atomic_load_n(&space.first_room, __ATOMIC_RELAXED);
         __atomic_store_n(&room->tag, 0, __ATOMIC_RELEASE);
-        while (index < first && !swap32(&space.first_room, first, index)) {
-            first = __atomic_load_n(&space.first_room, __ATOMIC_RELAXED);
-        }
+        opens = true;
+    }
+    uint32_t first = __atomic_load_n(&space.first_room, __ATOMIC_RELAXED);
+    while (opens && index < first && !swap32(&space.first_room, first, index)) {
+        first = __atomic_load_n(&space.first_room, __ATOMIC_RELAXED);
     }
 }
 

@@ -755,11 +755,11 @@ static void kvm(void)
     }
     char *memory = map(2 * KVM_BYTES, PROT_READ | PROT_WRITE);
     char *small = map(KVM_BYTES / 2, PROT_READ | PROT_WRITE);
-    struct kvm_userspace_memory_region region = {
-        .guest_phys_addr = 0, .memory_size = PAGE, .userspace_addr = (uintptr_t)memory};
-    /* A page of it: but then all of it would be the VM's. */
+    struct kvm_userspace_memory_region region = {.memory_size = KVM_BYTES + PAGE,
+                                                 .userspace_addr = (uintptr_t)memory};
     check(ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region) == -1 && errno == ENOMEM,
           "more than a VM may have");
+    region.memory_size = PAGE;
     region.userspace_addr = (uintptr_t)small;
     check(ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region) == 0, "a slot: %s", strerror(errno));
     region.flags = KVM_MEM_LOG_DIRTY_PAGES;
