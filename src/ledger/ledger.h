@@ -434,6 +434,7 @@ struct ledger_range {
     uint8_t prot;    /* of its first part */
     bool one_prot;   /* and of all others */
     bool kept;       /* all of it is LEDGER_KEPT */
+    bool reclaimed;  /* some of it is, and does not wait (LEDGER_WAITS) */
     uint32_t detail; /* of any part of it */
 };
 

@@ -1358,6 +1358,8 @@ static void examine(struct ledger *ledger, uint64_t start, uint64_t end, struct 
         range->detail |= mapping->detail;
         range->one_prot = range->one_prot && mapping->prot == range->prot;
         range->kept = range->kept && (mapping->flags & LEDGER_KEPT);
+        range->reclaimed = range->reclaimed ||
+                           ((mapping->flags & LEDGER_KEPT) && !(mapping->detail & LEDGER_WAITS));
     }
 }
 

@@ -52,6 +52,8 @@ static uint32_t ranges;
 static uint32_t growths;
 /* process-global: where the next retry goes on */
 static uint32_t hand;
+/* process-global: the ledger's epoch at the last look for ends of sandboxes */
+static uint32_t epoch_seen;
 
 static uint64_t start_of(uint64_t range)
 {
@@ -375,7 +377,7 @@ static bool is_ours_to_keep(const struct policy_event *event, uint64_t start, ui
                            LEDGER_INHERITED | LEDGER_ADOPTED | LEDGER_UNSURE | LEDGER_BINDINGS;
     struct ledger_range range;
     if (ledger_map_examine(event->ledger, event->actor, start, end, &range) != 0 ||
-        (range.flags & never) || (range.detail & LEDGER_WATCHED)) {
+        (range.flags & never) || (range.detail & LEDGER_WATCHED) || range.reclaimed) {
         return false;
     }
     bool plain =
@@ -435,6 +437,12 @@ static bool try_again(const struct policy_event *event, uint32_t slot, uint64_t 
     bool gone = unmap(event, all);
     store(event, slot, all | BUSY, gone ? 0 : all);
     return gone;
+}
+
+bool rescue_is_due(const struct ledger *ledger)
+{
+    uint32_t epoch = __atomic_load_n(&ledger->header->epoch, __ATOMIC_RELAXED);
+    return rescue_any() && __atomic_exchange_n(&epoch_seen, epoch, __ATOMIC_RELAXED) != epoch;
 }
 
 void rescue_retry(const struct policy_event *event, uint64_t start, uint64_t end)

@@ -56,6 +56,9 @@ void rescue_spoil(const struct policy_event *event, uint64_t start, uint64_t end
 /* The kernel has put something else there of its own accord: somebody unmapped it unseen. */
 void rescue_displaced(const struct policy_event *event, uint64_t start, uint64_t end);
 
+/* A sandbox has ended since this was last true, and something waits. */
+bool rescue_is_due(const struct ledger *ledger);
+
 /* There may be room, since [start, end) was unmapped (0, 0: for another reason): a bounded number
  * of waiting ranges is tried again, neighbours first. */
 void rescue_retry(const struct policy_event *event, uint64_t start, uint64_t end);

@@ -137,8 +137,17 @@ static bool gives_way(const struct policy_event *event, const struct policy_map 
     return shim_polices(POLICY_RECLAIM) && reclaim_gives_way(event, start, start + size);
 }
 
+/* Rescue by itself has nothing to do as long as nothing waits. */
+static bool only_waits(void)
+{
+    return !shim_polices(POLICY_ALL & ~(unsigned)POLICY_RESCUE) && !rescue_any();
+}
+
 void *police_mmap(const struct unwind_start *here, bool raw, const struct policy_map *wanted)
 {
+    if (only_waits()) {
+        return plain_mmap(here, raw, wanted);
+    }
     struct policy_event event = police_event(here);
     struct policy_map map = *wanted;
     uint64_t size = round_up(&event, map.length);
@@ -193,11 +202,16 @@ void *police_mmap(const struct unwind_start *here, bool raw, const struct policy
 
 int police_munmap(const struct unwind_start *here, bool raw, void *address, size_t length)
 {
+    int error = errno;
+    if (only_waits()) {
+        int result = plain_munmap(here, raw, address, length);
+        errno = result == 0 ? error : errno; /* the kernel may have refused it */
+        return result;
+    }
     struct policy_event event = police_event(here);
     uint64_t start = (uintptr_t)address;
     uint64_t end = start + round_up(&event, length);
     struct rescue_taken taken = {.count = 0};
-    int error = errno;
     if (shim_polices(POLICY_RESCUE) && rescue_any() && !(start & (event.page - 1)) &&
         !rescue_take(&event, start, end, &taken)) {
         errno = ENOMEM;
@@ -288,7 +302,7 @@ void police_look_now(const struct unwind_start *here)
         struct policy_event event = police_event(here);
         reclaim_look(&event);
     }
-    if (shim_polices(POLICY_RESCUE)) {
+    if (shim_polices(POLICY_RESCUE) && rescue_is_due(&shim.ledger)) {
         struct policy_event event = police_event(here);
         rescue_retry(&event, 0, 0);
     }

@@ -175,7 +175,8 @@ static void what_is_not_certain_is_refused(void **state)
         uint32_t detail;
     } kinds[] = {{LEDGER_FILE_MAP, 5},  {LEDGER_SHARED_MAP, 0}, {LEDGER_SHM_MAP, 1},
                  {LEDGER_STACK_MAP, 0}, {LEDGER_INHERITED, 0},  {LEDGER_ADOPTED, 0},
-                 {LEDGER_UNSURE, 0},    {LEDGER_BINDING, 0},    {0, LEDGER_WATCHED}};
+                 {LEDGER_UNSURE, 0},    {LEDGER_BINDING, 0},    {0, LEDGER_WATCHED},
+                 {LEDGER_KEPT, 0}};
     struct world *world = *state;
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         record(world, world->memory + i * PAGE, 1, kinds[i].flags, kinds[i].detail);
@@ -438,6 +439,18 @@ static void a_jump_out_of_it_leaves_nothing_marked(void **state)
     assert_waiting(world, 0, 0);
 }
 
+static void the_end_of_a_sandbox_makes_it_due_once(void **state)
+{
+    struct world *world = *state;
+    assert_false(rescue_is_due(world->ledger));
+    wait_from(world, 4, 2);
+    (void)rescue_is_due(world->ledger);
+    assert_false(rescue_is_due(world->ledger));
+    world->ledger->header->epoch++;
+    assert_true(rescue_is_due(world->ledger));
+    assert_false(rescue_is_due(world->ledger));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -456,6 +469,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(neighbours_of_what_was_unmapped_are_tried_first, begin,
                                         end),
         cmocka_unit_test_setup_teardown(noreplace_has_what_waits_unmapped, begin, end),
+        cmocka_unit_test_setup_teardown(the_end_of_a_sandbox_makes_it_due_once, begin, end),
         cmocka_unit_test_setup_teardown(a_full_table_lets_the_refusal_stand, begin, end),
         cmocka_unit_test_setup_teardown(a_jump_out_of_it_leaves_nothing_marked, begin, end),
     };
