@@ -1,5 +1,6 @@
 # process_programs.sh: real programs do in a sandbox what they do outside: sh, python3 with its
 # standard library, gcc and what it made, git, threads; also in a copy-on-write directory.
+# shellcheck disable=SC2016
 . "$(dirname "$0")/process.sh"
 
 cat >"$work/threads.c" <<'EOF'
