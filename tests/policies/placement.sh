@@ -29,10 +29,10 @@ with=$(placed memory 2>"$work/err")
 ((with >= without - 8)) || fail "of $without MiB only $with can be mapped with placement"
 
 # The base is another each time, unless the process asked for none of that.
-for i in 1 2 3 4; do placed first; done 2>"$work/err" | sort -u >"$work/first"
+for _ in 1 2 3 4; do placed first; done 2>"$work/err" | sort -u >"$work/first"
 [[ $(wc -l <"$work/first") -ge 3 ]] || fail "the base does not vary: $(cat "$work/first")"
 if command -v setarch >"$work/out" && setarch -R true 2>"$work/err"; then
-    for i in 1 2 3; do
+    for _ in 1 2 3; do
         setarch -R env BOXLEDGER_OPTIONS=placement LD_PRELOAD="$shim" "$programs/placement" - first
     done 2>"$work/err" | sort -u >"$work/first"
     [[ $(wc -l <"$work/first") -eq 1 ]] || fail "the base varies: $(cat "$work/first")"
