@@ -44,7 +44,7 @@ bool ledger_index_provide(struct ledger *ledger, const struct ledger_actor *acto
 void ledger_index_reset(struct ledger *ledger)
 {
     struct ledger_index *index = &ledger->index;
-    index->root = index->cursor = index->free = NULL;
+    index->root = index->cursor = index->free = index->vacant = NULL;
     index->free_count = 0;
     for (struct ledger_index_node *page = index->pages; page; page = page->next) {
         for (uint32_t i = 1; i < NODES_A_PAGE; i++) {
@@ -207,9 +207,20 @@ leaf_with_room(struct ledger_index *index, uint64_t key)
     return leaf;
 }
 
+void ledger_index_settle(struct ledger *ledger)
+{
+    struct ledger_index *index = &ledger->index;
+    uint64_t key = index->vacant->l.key[index->vacant_at];
+    index->vacant = NULL;
+    ledger_index_remove(ledger, key);
+}
+
 void ledger_index_insert(struct ledger *ledger, uint64_t key, uint32_t record)
 {
     struct ledger_index *index = &ledger->index;
+    if (index->vacant) {
+        ledger_index_settle(ledger);
+    }
     if (!index->root) {
         index->root = index->cursor = new_node(index, 1);
     }
@@ -267,6 +278,9 @@ static void hand_over_fences(struct ledger_index_node *leaf, const struct path *
 void ledger_index_remove(struct ledger *ledger, uint64_t key)
 {
     struct ledger_index *index = &ledger->index;
+    if (index->vacant) {
+        ledger_index_settle(ledger);
+    }
     struct ledger_index_node *leaf = index->cursor;
     struct path path;
     bool known = ledger_index_at_cursor(index, key);

@@ -52,6 +52,9 @@ static inline uint32_t ledger_index_rank(const uint64_t *keys, uint32_t count, u
     return (uint32_t)(keys - first) + (count == 1 && *keys <= key);
 }
 
+/* Removes the entry that is vacant. */
+void ledger_index_settle(struct ledger *ledger);
+
 /* Goes down from the root, and leaves the cursor there. */
 struct ledger_index_node *ledger_index_leaf(struct ledger_index *index, uint64_t key);
 
@@ -64,6 +67,9 @@ static inline bool ledger_index_at_cursor(const struct ledger_index *index, uint
 static inline struct ledger_position ledger_index_find(struct ledger *ledger, uint64_t key)
 {
     struct ledger_index *index = &ledger->index;
+    if (__builtin_expect(index->vacant != NULL, 0)) {
+        ledger_index_settle(ledger);
+    }
     struct ledger_index_node *leaf = index->cursor;
     if (!index->root) {
         return (struct ledger_position){NULL, 0};
@@ -102,6 +108,34 @@ static inline struct ledger_position ledger_index_previous(struct ledger_positio
         position.at = position.node ? position.node->count : 1;
     }
     position.at--;
+    return position;
+}
+
+/* Removes an entry, of a range with this end, but not yet: a range that is released is what is
+ * mapped next, most often, at that very place. `position` is from the last search. Every other use
+ * of the index finds it gone. */
+static inline void ledger_index_vacate(struct ledger *ledger, struct ledger_position position,
+                                       uint64_t end)
+{
+    ledger->index.vacant = position.node;
+    ledger->index.vacant_at = position.at;
+    ledger->index.vacant_end = end;
+}
+
+static inline bool ledger_index_is_vacant(const struct ledger *ledger, uint64_t start, uint64_t end)
+{
+    const struct ledger_index *index = &ledger->index;
+    return index->vacant && index->vacant->l.key[index->vacant_at] == start &&
+           index->vacant_end == end;
+}
+
+/* The vacant entry is that record's now. */
+static inline struct ledger_position ledger_index_reoccupy(struct ledger *ledger, uint32_t record)
+{
+    struct ledger_index *index = &ledger->index;
+    struct ledger_position position = {index->vacant, index->vacant_at};
+    position.node->l.record[position.at] = record;
+    index->vacant = NULL;
     return position;
 }
 

@@ -68,6 +68,10 @@ struct ledger_index {
     struct ledger_index_node *free;  /* list through `next` */
     struct ledger_index_node *pages; /* all that the arena gave, for a rebuild */
     uint32_t free_count;             /* nodes that can be had without the arena */
+    /* An entry that is to be removed, unless the next thing is one in its place. NULL: none. */
+    struct ledger_index_node *vacant;
+    uint32_t vacant_at;
+    uint64_t vacant_end; /* of the range that it was of */
 };
 
 /* One change to the mappings. Applying one twice is the same as applying it once. */
@@ -423,6 +427,13 @@ void ledger_fd_end_others(struct ledger *ledger, struct ledger_actor *actor);
 void ledger_map_submit(struct ledger *ledger, struct ledger_actor *actor,
                        const struct ledger_map_event *event);
 
+/* LEDGER_MAP_FLY and LEDGER_MAP_COMMIT, at once, where they concern one record as a whole and no
+ * other update is under way. False: nothing has changed. */
+bool ledger_map_fly_whole(struct ledger *ledger, struct ledger_actor *actor, uint64_t start,
+                          uint64_t end, uint64_t ticket);
+bool ledger_map_commit_whole(struct ledger *ledger, struct ledger_actor *actor, uint64_t start,
+                             uint64_t end, uint64_t ticket, uint32_t stack);
+
 /* LEDGER_MAP_ASSIGN, at once. 0; ENOMEM: a part of it is not recorded as mapped; EAGAIN: another
  * update is under way. Only after 0 anything has changed. */
 int ledger_map_assign(struct ledger *ledger, struct ledger_actor *actor,
@@ -442,8 +453,9 @@ struct ledger_range {
 int ledger_map_examine(struct ledger *ledger, struct ledger_actor *actor, uint64_t start,
                        uint64_t end, struct ledger_range *range);
 
-/* LEDGER_MAP_KEEP, at once, of what one record says if that is still as it was: neither released nor
- * bound nor assigned since. False: it is not, or another update is under way; nothing changed. */
+/* LEDGER_MAP_KEEP, at once, of what one record says if that is still as it was: neither released
+ * nor bound nor assigned since. False: it is not, or another update is under way; nothing changed.
+ */
 bool ledger_map_reclaim(struct ledger *ledger, struct ledger_actor *actor,
                         const struct ledger_mapping *as, const struct ledger_map_event *event);
 

@@ -153,7 +153,7 @@ static void drop(struct ledger *ledger, struct ledger_position position, uint32_
     if (mapping->stack && !(mapping->flags & LEDGER_KEPT)) {
         ledger_stack_released(ledger, ledger_stack(ledger, mapping->stack), by);
     }
-    ledger_index_remove(ledger, mapping->start);
+    ledger_index_vacate(ledger, position, mapping->end);
     free_record(ledger, record);
 }
 
@@ -281,6 +281,14 @@ static uint64_t end_of(struct ledger *ledger, const struct ledger_map_event *eve
 
 /* --- events --- */
 
+static void fly_record(struct ledger_mapping *mapping, uint64_t ticket)
+{
+    if (mapping->ticket < ticket) { /* never a younger record */
+        mapping->flight = (uint32_t)ticket;
+        __atomic_store_n(&mapping->state, LEDGER_IN_FLIGHT, __ATOMIC_RELEASE);
+    }
+}
+
 static APART void fly(struct ledger *ledger, struct ledger_actor *actor,
                       const struct ledger_map_event *event)
 {
@@ -296,10 +304,7 @@ static APART void fly(struct ledger *ledger, struct ledger_actor *actor,
     }
     for (uint64_t from = event->start;
          (mapping = next_within(ledger, &from, event->end, &position)) != NULL;) {
-        if (mapping->ticket < event->ticket) { /* never a younger record */
-            mapping->flight = (uint32_t)event->ticket;
-            __atomic_store_n(&mapping->state, LEDGER_IN_FLIGHT, __ATOMIC_RELEASE);
-        }
+        fly_record(mapping, event->ticket);
     }
 }
 
@@ -416,9 +421,11 @@ static APART void insert(struct ledger *ledger, struct ledger_actor *actor,
                          const struct ledger_map_event *event)
 {
     struct bindings heir = {0};
-    if (event->keep_old
-            ? recorded(ledger, event->start, event->end)
-            : !displace(ledger, actor, event->start, event->end, event, event->ticket, &heir)) {
+    /* What was just released is what is mapped next, most often. */
+    bool again = event->to_start == 0 && ledger_index_is_vacant(ledger, event->start, event->end);
+    if (!again && (event->keep_old ? recorded(ledger, event->start, event->end)
+                                   : !displace(ledger, actor, event->start, event->end, event,
+                                               event->ticket, &heir))) {
         return;
     }
     uint32_t record = new_record(ledger, actor);
@@ -454,7 +461,9 @@ static APART void insert(struct ledger *ledger, struct ledger_actor *actor,
     if (stack) {
         ledger_add32(ledger, &stack->acquired, 1);
     }
-    if (add(ledger, actor, record)) {
+    if (again) {
+        estimate(ledger, 1 - joins(ledger, ledger_index_reoccupy(ledger, record)));
+    } else if (add(ledger, actor, record)) {
         estimate(ledger, 1 - joins(ledger, ledger_index_find(ledger, event->start)));
     }
 }
@@ -1231,6 +1240,73 @@ void ledger_map_submit(struct ledger *ledger, struct ledger_actor *actor,
     }
     ledger_set_mark(&actor->locked, NULL);
     drain_rest(ledger, actor, &canary);
+}
+
+/* The lock for what only concerns one record as a whole, with all that waited applied. */
+static inline bool lock_at_once(struct ledger *ledger, struct ledger_actor *actor)
+{
+    if (!try_lock(ledger, actor)) {
+        return false;
+    }
+    if (__builtin_expect(ledger->draining != 0 || queued(ledger) || ledger->lost != 0, 0)) {
+        drain(ledger, actor);
+    }
+    return true;
+}
+
+bool ledger_map_fly_whole(struct ledger *ledger, struct ledger_actor *actor, uint64_t start,
+                          uint64_t end, uint64_t ticket)
+{
+    volatile uint64_t canary = LEDGER_CANARY(&canary);
+    bool whole = false;
+    if (actor->locked || FAULT(waits_for_lock)) {
+        return false;
+    }
+    ledger_set_mark(&actor->locked, &canary);
+    if (lock_at_once(ledger, actor)) {
+        struct ledger_position position = ledger_index_find(ledger, start);
+        whole = position.node && is_all_of(at(ledger, position), start, end);
+        if (whole) {
+            fly_record(at(ledger, position), ticket);
+        }
+        unlock(ledger);
+    }
+    ledger_set_mark(&actor->locked, NULL);
+    drain_rest(ledger, actor, &canary);
+    return whole;
+}
+
+bool ledger_map_commit_whole(struct ledger *ledger, struct ledger_actor *actor, uint64_t start,
+                             uint64_t end, uint64_t ticket, uint32_t stack)
+{
+    volatile uint64_t canary = LEDGER_CANARY(&canary);
+    bool whole = false;
+    if (actor->locked || FAULT(waits_for_lock)) {
+        return false;
+    }
+    ledger_set_mark(&actor->locked, &canary);
+    if (lock_at_once(ledger, actor)) {
+        struct ledger_position position = ledger_index_find(ledger, start);
+        whole = position.node && is_all_of(at(ledger, position), start, end) &&
+                flies(at(ledger, position), ticket);
+        if (whole) {
+            ledger->current.op = LEDGER_MAP_COMMIT; /* and what commit() looks at, for a repair */
+            ledger->current.start = start;
+            ledger->current.end = end;
+            ledger->current.ticket = ticket;
+            ledger->current.stack = stack;
+            __atomic_signal_fence(__ATOMIC_SEQ_CST);
+            ledger->applying = 1;
+            __atomic_signal_fence(__ATOMIC_SEQ_CST);
+            drop(ledger, position, stack);
+            __atomic_signal_fence(__ATOMIC_SEQ_CST);
+            ledger->applying = 0;
+        }
+        unlock(ledger);
+    }
+    ledger_set_mark(&actor->locked, NULL);
+    drain_rest(ledger, actor, &canary);
+    return whole;
 }
 
 static bool all_recorded(struct ledger *ledger, uint64_t start, uint64_t end)

@@ -76,7 +76,11 @@ static void take_off(struct flight *flight, uint64_t start, uint64_t end, uint32
     flight->stack = stack;
     flight->flags = flags;
     flight->is_done = false;
-    submit_part(flight, LEDGER_MAP_FLY, start, end);
+    struct ledger_actor *actor = shim_actor();
+    ledger_enter(&shim.ledger, actor);
+    if (!ledger_map_fly_whole(&shim.ledger, actor, start, end, flight->ticket)) {
+        submit_part(flight, LEDGER_MAP_FLY, start, end);
+    }
     if (shim_polices(POLICY_RECLAIM) && end != UINT64_MAX) {
         flight->is_done = police_range_flies(start, end, stack);
     }
@@ -91,7 +95,13 @@ static struct flight fly(uint64_t start, uint64_t end, uint32_t stack, unsigned 
 
 static void finish(const struct flight *flight, enum ledger_map_op op)
 {
-    submit_part(flight, op, flight->start, flight->end);
+    struct ledger_actor *actor = shim_actor();
+    ledger_enter(&shim.ledger, actor);
+    if (op != LEDGER_MAP_COMMIT ||
+        !ledger_map_commit_whole(&shim.ledger, actor, flight->start, flight->end, flight->ticket,
+                                 flight->stack)) {
+        submit_part(flight, op, flight->start, flight->end);
+    }
 }
 
 static bool is_mapped(uint64_t start, uint64_t size)
