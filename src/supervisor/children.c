@@ -1,6 +1,6 @@
 /*
- * children.c: see children.h. One lock: between a fork and its entry in the list the child would
- * be taken for an orphan.
+ * children.c: see children.h. One lock for the list: between a fork and its entry in it the child
+ * would be taken for an orphan. Another one for the forks themselves.
  */
 #include "supervisor/children.h"
 
@@ -25,6 +25,20 @@ static struct {
     pid_t known[CHILDREN_MAX];
     size_t count;
 } children = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* process-global: a fork copies the descriptors of all threads. Many hold it off; one that is to be
+ * made does not wait for those that come later. */
+static pthread_rwlock_t forks = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP;
+
+void children_hold_forks(void)
+{
+    pthread_rwlock_rdlock(&forks);
+}
+
+void children_permit_forks(void)
+{
+    pthread_rwlock_unlock(&forks);
+}
 
 static bool is_known(pid_t pid)
 {
@@ -95,9 +109,11 @@ pid_t children_fork(void)
         errno = EAGAIN;
         return -1;
     }
+    pthread_rwlock_wrlock(&forks);
     pid = fork();
     if (pid == 0)
-        return 0; /* the lock is the parent's; the child never takes it */
+        return 0; /* the locks are the parent's; the child never takes them */
+    pthread_rwlock_unlock(&forks);
     if (pid > 0)
         learn(pid);
     pthread_mutex_unlock(&children.lock);

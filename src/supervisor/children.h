@@ -22,6 +22,12 @@ int children_begin(struct error *error);
 /* fork(2) of a main process. */
 pid_t children_fork(void);
 
+/* Between these two no main process is forked, by whatever thread: for a descriptor that is open
+ * for writing, which a child would have until it becomes its command, so that the file could not be
+ * executed meanwhile. Not twice by one thread. */
+void children_hold_forks(void);
+void children_permit_forks(void);
+
 /* Waits for a main process that is about to end or has ended; its wait status. */
 int children_reap(pid_t pid);
 

@@ -11,6 +11,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "supervisor/children.h"
 #include "supervisor/cow.h"
 #include "supervisor/cow_layer.h"
 #include "supervisor/cow_walk.h"
@@ -247,21 +248,29 @@ static int is_taken(const struct cow_place *place)
     return place->target >= 0 ? EEXIST : place->slash ? ENOENT : 0;
 }
 
+/* Makes an empty file. 0, or an errno value. */
+static int make_file(const struct cow_place *place, mode_t mode)
+{
+    owned_fd int fd =
+        openat(place->parent, place->name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+               S_IRUSR | S_IWUSR);
+
+    return fd >= 0 && fchmod(fd, cow_mode(mode, false)) == 0 ? 0 : errno;
+}
+
 static int64_t on_mknod(struct call *call)
 {
-    const struct cow_place *place = &call->place;
     mode_t mode = (mode_t)call->args[call->row->path + 1];
-    owned_fd int fd = -1;
+    int failed = is_taken(&call->place);
 
-    if (is_taken(place) != 0)
-        return -is_taken(place);
+    if (failed != 0)
+        return -failed;
     if ((mode & S_IFMT) != 0 && !S_ISREG(mode))
         return -EPERM;
-    fd = openat(place->parent, place->name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-                S_IRUSR | S_IWUSR);
-    if (fd < 0)
-        return -errno;
-    return result_of(fchmod(fd, cow_mode(mode & ~mask_of(call->notification), false)));
+    children_hold_forks();
+    failed = make_file(&call->place, mode & ~mask_of(call->notification));
+    children_permit_forks();
+    return -failed;
 }
 
 /* The path is the second of two, and the first one a text. */
@@ -318,10 +327,16 @@ static int64_t on_unlink(struct call *call)
     return -remove_name(call->cow, &call->place, 0);
 }
 
+static int cut_off(int target, off_t length)
+{
+    owned_fd int fd = lookup_open(target, O_WRONLY | O_NONBLOCK);
+
+    return fd >= 0 && ftruncate(fd, length) == 0 ? 0 : errno;
+}
+
 static int64_t on_truncate(struct call *call)
 {
     off_t length = (off_t)call->args[1];
-    owned_fd int fd = -1;
     int failed;
 
     if (S_ISDIR(call->place.status.st_mode))
@@ -329,8 +344,10 @@ static int64_t on_truncate(struct call *call)
     failed = make_real(call->cow, &call->place, length == 0);
     if (failed != 0)
         return -failed;
-    fd = lookup_open(call->place.target, O_WRONLY | O_NONBLOCK);
-    return fd < 0 ? -errno : result_of(ftruncate(fd, length));
+    children_hold_forks();
+    failed = cut_off(call->place.target, length);
+    children_permit_forks();
+    return -failed;
 }
 
 /* --- two paths -------------------------------------------------------------------------------- */
@@ -665,40 +682,34 @@ static int create(const struct notification *notification, const struct cow_plac
     return owned_fd_move(&fd);
 }
 
-static int open_file(struct cow *cow, struct cow_place *place, int flags)
-{
-    owned_fd int meant = -1;
-
-    if (cow_stands_for(&place->status) && (flags & O_ACCMODE) == O_RDONLY && !(flags & O_TRUNC)) {
-        meant = cow_open_meant(cow, place->parent, place->name, place->target);
-        return meant < 0 ? -1 : lookup_open(meant, flags & STATUS_FLAGS);
-    }
-    errno = make_real(cow, place, flags & O_TRUNC);
-    return errno != 0 ? -1 : lookup_open(place->target, flags & STATUS_FLAGS);
-}
-
-/* An entry that is there. A descriptor, or -1 with errno. */
-static int open_target(struct cow *cow, struct cow_place *place, int flags)
+/* An entry that is there becomes what can be opened so. 0, or an errno value. */
+static int prepare_target(struct cow *cow, struct cow_place *place, int flags)
 {
     mode_t mode = place->status.st_mode;
+    bool changes = (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC);
 
-    errno = 0;
     if ((flags & O_CREAT) && (flags & O_EXCL))
-        errno = EEXIST;
-    else if ((flags & O_DIRECTORY) && !S_ISDIR(mode))
-        errno = ENOTDIR;
-    else if (S_ISLNK(mode))
-        errno = ELOOP;
-    else if (S_ISDIR(mode) && ((flags & O_ACCMODE) != O_RDONLY || (flags & (O_CREAT | O_TRUNC))))
-        errno = EISDIR;
-    else if (!S_ISREG(mode) && !S_ISDIR(mode))
-        errno = ENXIO;
-    else if (S_ISDIR(mode))
-        errno = make_real(cow, place, false);
-    if (errno != 0)
+        return EEXIST;
+    if ((flags & O_DIRECTORY) && !S_ISDIR(mode))
+        return ENOTDIR;
+    if (S_ISLNK(mode))
+        return ELOOP;
+    if (S_ISDIR(mode) && (changes || (flags & O_CREAT)))
+        return EISDIR;
+    if (!S_ISREG(mode) && !S_ISDIR(mode))
+        return ENXIO;
+    return S_ISDIR(mode) || changes ? make_real(cow, place, flags & O_TRUNC) : 0;
+}
+
+/* A descriptor, or -1 with errno. */
+static int open_target(const struct cow *cow, const struct cow_place *place, int flags)
+{
+    owned_fd int meant = cow_open_meant(cow, place->parent, place->name, place->target);
+
+    if (meant < 0)
         return -1;
-    return S_ISDIR(mode) ? lookup_open(place->target, O_RDONLY | O_DIRECTORY)
-                         : open_file(cow, place, flags);
+    return lookup_open(meant, S_ISDIR(place->status.st_mode) ? O_RDONLY | O_DIRECTORY
+                                                             : flags & STATUS_FLAGS);
 }
 
 /* What is only named cannot be injected, and Landlock lets everybody name everything. */
@@ -713,10 +724,26 @@ static void leave_named(const struct notification *notification, struct cow_plac
         cow_leave(notification, place, argument);
 }
 
+static void open_and_inject(const struct notification *notification, struct cow_place *place,
+                            bool creates, int flags, mode_t mode)
+{
+    struct cow *cow = notification->sandbox->cow;
+    int failed = creates ? 0 : prepare_target(cow, place, flags);
+
+    if (failed != 0) {
+        notify_fail(notification, failed);
+        return;
+    }
+    children_hold_forks();
+    inject(notification,
+           creates ? create(notification, place, flags, mode) : open_target(cow, place, flags),
+           flags);
+    children_permit_forks();
+}
+
 void cow_answer_open(const struct notification *notification, struct cow_place *place, int flags,
                      mode_t mode, unsigned argument)
 {
-    struct cow *cow = notification->sandbox->cow;
     bool is_new = place->failed == ENOENT && place->parent >= 0;
     bool creates = is_new && (flags & O_CREAT) && !(flags & O_PATH);
     bool is_to_be_directory =
@@ -735,9 +762,7 @@ void cow_answer_open(const struct notification *notification, struct cow_place *
     else if (creates && (flags & O_DIRECTORY))
         notify_fail(notification, EINVAL);
     else
-        inject(notification,
-               creates ? create(notification, place, flags, mode) : open_target(cow, place, flags),
-               flags);
+        open_and_inject(notification, place, creates, flags, mode);
 }
 
 /* --- attributes ------------------------------------------------------------------------------- */

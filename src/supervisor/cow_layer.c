@@ -16,6 +16,7 @@
 
 #include <uthash.h>
 
+#include "supervisor/children.h"
 #include "supervisor/cow.h"
 #include "supervisor/lookup.h"
 #include "supervisor/owned.h"
@@ -185,11 +186,28 @@ int cow_copy_bytes(int from, int to)
     return copied == 0 ? 0 : errno;
 }
 
+/* A file of the holder, with all that the lower one has. 0, or an errno value. */
+static int make_copy(const struct cow *cow, int from, bool empty, const struct stat *status)
+{
+    const struct timespec times[2] = {status->st_atim, status->st_mtim};
+    owned_fd int to = -1;
+    int failed;
+
+    (void)unlinkat(cow->holder, NEW_NAME, 0);
+    to = openat(cow->holder, NEW_NAME, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, S_IRUSR | S_IWUSR);
+    if (to < 0)
+        return errno;
+    failed = empty ? 0 : cow_copy_bytes(from, to);
+    (void)fchown(to, status->st_uid, status->st_gid); /* where we may */
+    if (failed == 0 &&
+        (fchmod(to, cow_mode(status->st_mode, false)) != 0 || futimens(to, times) != 0))
+        failed = errno;
+    return failed;
+}
+
 int cow_copy_up(const struct cow *cow, int directory, const char *name, bool empty)
 {
-    struct timespec times[2];
     owned_fd int from = -1;
-    owned_fd int to = -1;
     char path[PATH_MAX];
     struct stat status;
     int failed = cow_relative(cow, directory, name, path, sizeof path);
@@ -201,17 +219,10 @@ int cow_copy_up(const struct cow *cow, int directory, const char *name, bool emp
         return errno;
     if (!S_ISREG(status.st_mode))
         return ESTALE;
-    (void)unlinkat(cow->holder, NEW_NAME, 0);
-    to = openat(cow->holder, NEW_NAME, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, S_IRUSR | S_IWUSR);
-    if (to < 0)
-        return errno;
-    failed = empty ? 0 : cow_copy_bytes(from, to);
-    times[0] = status.st_atim;
-    times[1] = status.st_mtim;
-    (void)fchown(to, status.st_uid, status.st_gid); /* where we may */
-    if (failed == 0 &&
-        (fchmod(to, cow_mode(status.st_mode, false)) != 0 || futimens(to, times) != 0 ||
-         renameat(cow->holder, NEW_NAME, directory, name) != 0))
+    children_hold_forks();
+    failed = make_copy(cow, from, empty, &status);
+    children_permit_forks();
+    if (failed == 0 && renameat(cow->holder, NEW_NAME, directory, name) != 0)
         failed = errno;
     if (failed != 0)
         (void)unlinkat(cow->holder, NEW_NAME, 0);

@@ -92,6 +92,7 @@ boxsup churn --count=200 --jobs=32 -- sh -c 'echo $((6 * 7)) | grep -q 42' >"$wo
     fail "200 sandboxes, 32 at once: $(tail -n 3 "$work/out")"
 # shellcheck disable=SC2016
 boxsup churn --count=200 --jobs=32 --cow="$work" -- \
-    sh -c 'cd "$0" && echo 42 >answer && grep -q 42 "$0/answer"' "$work" >"$work/out" ||
+    sh -c 'cd "$0" && echo 42 >answer && grep -q 42 "$0/answer" && cp /bin/true new && ./new' "$work" \
+    >"$work/out" ||
     fail "200 sandboxes with a directory, 32 at once: $(tail -n 3 "$work/out")"
 [[ ! -e $work/answer ]] || fail "one of them wrote outside"
