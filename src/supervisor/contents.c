@@ -6,6 +6,7 @@
 #include <ctype.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -32,38 +33,59 @@ static bool begins_with(const char *line, const char *key)
     return strncmp(line, key, strlen(key)) == 0;
 }
 
-static bool copy_first_processor(FILE *from, FILE *to, unsigned number, unsigned cpus)
-{
-    owned_memory char *line = NULL;
-    size_t room = 0;
+/* What /proc/cpuinfo says of the first processor, up to the empty line.
+ * process-global: it is the machine's. Read once, since the kernel asks every processor for its
+ * frequency each time, which costs more than all else that is done for an open. */
+static struct {
+    pthread_once_t once;
+    char *text; /* NULL: it cannot be read */
+} first_processor = {PTHREAD_ONCE_INIT, NULL};
 
-    rewind(from);
-    while (getline(&line, &room, from) > 0 && line[0] != '\n') {
-        if (begins_with(line, "processor"))
-            (void)fprintf(to, "processor\t: %u\n", number);
-        else if (begins_with(line, "core id") || begins_with(line, "apicid") ||
-                 begins_with(line, "initial apicid"))
-            (void)fprintf(to, "%.*s: %u\n", (int)strcspn(line, ":"), line, number);
-        else if (begins_with(line, "siblings") || begins_with(line, "cpu cores"))
-            (void)fprintf(to, "%.*s: %u\n", (int)strcspn(line, ":"), line, cpus);
-        else
-            (void)fputs(line, to);
-    }
-    return fputc('\n', to) != EOF;
-}
-
-char *contents_cpuinfo(unsigned cpus)
+static void read_first_processor(void)
 {
     owned_file FILE *from = fopen("/proc/cpuinfo", "re");
     owned_memory char *text = NULL; /* before `to`, which writes to it when it is closed */
     owned_file FILE *to = NULL;
-    size_t bytes = 0;
+    owned_memory char *line = NULL;
+    size_t bytes = 0, room = 0;
 
     if (!from || !(to = open_memstream(&text, &bytes)))
+        return;
+    while (getline(&line, &room, from) > 0 && line[0] != '\n')
+        (void)fputs(line, to);
+    owned_file_close(&to);
+    first_processor.text = owned_memory_move(text);
+}
+
+static void write_processor(FILE *to, unsigned number, unsigned cpus)
+{
+    const char *line = first_processor.text;
+
+    for (const char *end; (end = strchr(line, '\n')) != NULL; line = end + 1) {
+        int key = (int)strcspn(line, ":");
+
+        if (begins_with(line, "processor") || begins_with(line, "core id") ||
+            begins_with(line, "apicid") || begins_with(line, "initial apicid"))
+            (void)fprintf(to, "%.*s: %u\n", key, line, number);
+        else if (begins_with(line, "siblings") || begins_with(line, "cpu cores"))
+            (void)fprintf(to, "%.*s: %u\n", key, line, cpus);
+        else
+            (void)fwrite(line, 1, (size_t)(end - line) + 1, to);
+    }
+    (void)fputc('\n', to);
+}
+
+char *contents_cpuinfo(unsigned cpus)
+{
+    owned_memory char *text = NULL; /* before `to`, which writes to it when it is closed */
+    owned_file FILE *to = NULL;
+    size_t bytes = 0;
+
+    (void)pthread_once(&first_processor.once, read_first_processor);
+    if (!first_processor.text || !(to = open_memstream(&text, &bytes)))
         return NULL;
     for (unsigned number = 0; number < cpus; number++)
-        if (!copy_first_processor(from, to, number, cpus))
-            return NULL;
+        write_processor(to, number, cpus);
     owned_file_close(&to);
     return owned_memory_move(text);
 }

@@ -9,7 +9,7 @@
 
 #include <stdint.h>
 
-/* As many processors, each as the machine's first. */
+/* As many processors, each as the machine's first was when one was first asked for. */
 char *contents_cpuinfo(unsigned cpus);
 
 /* /proc/stat with the lines of as many processors. */
