@@ -26,9 +26,11 @@ static void on_memory_region(const struct sandbox_event *event, uint32_t vm,
         .stack = sandbox_stack(event),
         .tid = event->actor->tid,
     };
-    if (change.op == LEDGER_MAP_BIND ? !FAULT(slots_unseen) : !FAULT(unbind_unseen)) {
-        ledger_map_submit(event->ledger, event->actor, &change);
+    if ((FAULT(slots_unseen) && change.op == LEDGER_MAP_BIND) ||
+        (FAULT(unbind_unseen) && change.op == LEDGER_MAP_UNBIND)) {
+        return;
     }
+    ledger_map_submit(event->ledger, event->actor, &change);
 }
 
 /* An eventfd that the VM signals or waits for becomes its own, unless it is another's: then it is
