@@ -3,28 +3,11 @@
 # memfd that it injects; 0.4.7 and 0.4.8 do not. Its memfd_create is an inline syscall.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../system/lib.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/sandlock_environment.bash"
 
 sandboxes=20
 leaky=0.4.6
 cured=(0.4.7 0.4.8)
-
-python=
-for candidate in python3.11 python3.12 python3.13 python3.10 python3.9 python3; do
-    if "$candidate" -c 'import sys, venv, ensurepip; sys.exit(not (3, 9) <= sys.version_info[:2])' \
-        2>/dev/null; then
-        python=$candidate
-        break
-    fi
-done
-[[ -n $python ]] || skip "no python3 with venv"
-
-environment() { # VERSION: a venv that holds this release
-    local log=$work/$1.log
-    "$python" -m venv "$work/$1" >"$log" 2>&1 || skip "no venv: $(tail -n 1 "$log")"
-    "$work/$1/bin/pip" install --quiet --disable-pip-version-check --no-cache-dir \
-        --only-binary=:all: --retries 1 --timeout 30 "sandlock==$1" >>"$log" 2>&1 ||
-        skip "sandlock $1 cannot be installed: $(grep -i error "$log" | tail -n 1)"
-}
 
 loop=$source/tests/real/sandlock_loop.py
 for version in "$leaky" "${cured[@]}"; do
