@@ -11,7 +11,6 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#include "supervisor/access.h"
 #include "supervisor/children.h"
 #include "supervisor/defects.h"
 #include "supervisor/error.h"
@@ -295,6 +294,7 @@ int churn_command(int argc, char **argv)
 {
     struct error error = {0};
     struct options options;
+    const char *why_not;
 
     if (options_read(&options, OPTIONS_CHURN, argc, argv, &error) != 0) {
         say("%s", error.text);
@@ -305,8 +305,9 @@ int churn_command(int argc, char **argv)
         options_print(OPTIONS_CHURN);
         return 0;
     }
-    if (options.kind != OPTIONS_VMS && access_version(&options.profile) == 0) {
-        say("this kernel has no Landlock, or it is switched off: nothing is run without");
+    why_not = options.kind != OPTIONS_VMS ? policy_why_not(&options.profile) : NULL;
+    if (why_not) {
+        say("%s", why_not);
         return STATUS_UNSUPPORTED;
     }
     return run_all(&options);

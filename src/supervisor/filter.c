@@ -307,6 +307,13 @@ static int export_program(struct filter *filter, scmp_filter_ctx context, struct
     return 0;
 }
 
+bool filter_is_supported(void)
+{
+    const uint32_t action = SECCOMP_RET_USER_NOTIF;
+
+    return syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0;
+}
+
 int filter_make(struct filter *filter, const struct profile *profile, struct error *error)
 {
     struct maker maker = {NULL, 0};

@@ -7,6 +7,7 @@
 #define SUPERVISOR_FILTER_H
 
 #include <linux/filter.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "supervisor/owned.h"
@@ -22,6 +23,9 @@ struct filter {
 };
 
 /* Makes the program that each sandbox of a profile installs. Returns 0, or -1 with the reason. */
+/* Whether the kernel has notifications (Linux 5.0) and lets us have them. */
+bool filter_is_supported(void);
+
 int filter_make(struct filter *filter, const struct profile *profile, struct error *error);
 void filter_clear(struct filter *filter);
 

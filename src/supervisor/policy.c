@@ -27,6 +27,16 @@ static int note_files(struct policy *policy, struct error *error)
     return 0;
 }
 
+const char *policy_why_not(const struct profile *profile)
+{
+    if (access_version(profile) == 0)
+        return "this kernel has no Landlock, or it is switched off: nothing is run without";
+    if (!filter_is_supported())
+        return "this kernel has no notifications of system calls, or not for us: nothing is run "
+               "without";
+    return NULL;
+}
+
 int policy_make(struct policy *policy, const struct profile *profile, struct error *error)
 {
     *policy = (struct policy){.profile = *profile, .ruleset = -1, .root = -1, .userfaultfd = -1};

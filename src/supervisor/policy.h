@@ -27,6 +27,9 @@ struct policy {
     ino_t hostname_ino;
 };
 
+/* Why no sandbox of a profile can be run here; NULL: one can. */
+const char *policy_why_not(const struct profile *profile);
+
 int policy_make(struct policy *policy, const struct profile *profile, struct error *error);
 void policy_clear(struct policy *policy);
 

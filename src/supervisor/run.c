@@ -49,7 +49,7 @@ int run_command(int argc, char **argv)
     struct error error = {0};
     struct options options;
     struct policy policy;
-    const char *missing;
+    const char *why_not, *missing;
     int status;
 
     if (options_read(&options, OPTIONS_RUN, argc, argv, &error) != 0) {
@@ -65,8 +65,9 @@ int run_command(int argc, char **argv)
         say("which command is to be run? boxsup run [--OPTION...] [--] COMMAND [ARGUMENT...]");
         return STATUS_USAGE;
     }
-    if (access_version(&options.profile) == 0) {
-        say("this kernel has no Landlock, or it is switched off: nothing is run without");
+    why_not = policy_why_not(&options.profile);
+    if (why_not) {
+        say("%s", why_not);
         return STATUS_UNSUPPORTED;
     }
     missing = access_missing(access_version(&options.profile));

@@ -14,7 +14,6 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-#include "supervisor/access.h"
 #include "supervisor/children.h"
 #include "supervisor/error.h"
 #include "supervisor/options.h"
@@ -265,6 +264,7 @@ int serve_command(int argc, char **argv)
 {
     struct error error = {0};
     struct options options;
+    const char *why_not;
 
     if (options_read(&options, OPTIONS_SERVE, argc, argv, &error) != 0) {
         say("%s", error.text);
@@ -279,8 +279,9 @@ int serve_command(int argc, char **argv)
         say("usage: boxsup serve --socket=PATH [--OPTION...]");
         return STATUS_USAGE;
     }
-    if (access_version(&options.profile) == 0) {
-        say("this kernel has no Landlock, or it is switched off: nothing is run without");
+    why_not = policy_why_not(&options.profile);
+    if (why_not) {
+        say("%s", why_not);
         return STATUS_UNSUPPORTED;
     }
     return serve_until_told(&options);
