@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -288,6 +289,68 @@ static void allocator(void)
     }
 }
 
+/* The same, and each block is a sandbox's of the API meanwhile; it is given back before the end
+ * that is promised, or after it. */
+static void assigned_heap(void)
+{
+    static unsigned char *blocks[VMS], *others[VMS];
+    boxledger_owner owners[VMS];
+    for (unsigned i = 0; i < VMS; i++) {
+        size_t bytes = (1 + i % 3) * heap_bytes;
+        owners[i] = boxledger_begin("heap");
+        boxledger_enter(owners[i]);
+        int vm = vm_create();
+        check(posix_memalign((void **)&blocks[i], PAGE, bytes) == 0, "posix_memalign");
+        if (i % 2) {
+            vm_bind(vm, 0, blocks[i], bytes);
+        } else {
+            boxledger_assign_range(owners[i], blocks[i], bytes);
+        }
+        close(vm);
+        boxledger_leave(owners[i]);
+    }
+    for (unsigned i = 0; i < VMS; i++) {
+        if (i % 4 < 2) {
+            free(blocks[i]);
+        }
+        boxledger_end(owners[i]);
+        if (i % 4 >= 2) {
+            free(blocks[i]);
+        }
+    }
+    for (unsigned i = 0; i < VMS; i++) { /* the same memory, now the supervisor's own */
+        others[i] = malloc(2 * heap_bytes);
+        memset(others[i], 0, 2 * heap_bytes);
+        mark_pages(others[i], 2 * heap_bytes - PAGE, i);
+    }
+    idle();
+    for (unsigned i = 0; i < VMS; i++) {
+        check(has_marks(others[i], 2 * heap_bytes - PAGE, i), "block %u is damaged", i);
+    }
+}
+
+/* A library connects when it is first asked to, which is in a sandbox's scope, and stays so. */
+static void lazily_in_scope(void)
+{
+    static int connection[2] = {-1, -1};
+    uint64_t file = 0;
+    for (unsigned i = 0; i < STEADY; i++) {
+        boxledger_owner owner = boxledger_begin("box");
+        boxledger_enter(owner);
+        if (connection[0] < 0) {
+            check(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, connection) == 0, "a socket");
+            file = file_of(connection[0]);
+        }
+        check(send(connection[0], "x", 1, MSG_NOSIGNAL) == 1, "send: %s", strerror(errno));
+        boxledger_leave(owner);
+        boxledger_end(owner);
+        go_on_for(settle_ms / 4);
+    }
+    idle();
+    check(file_of(connection[0]) == file && !is_reclaimed_number(connection[0]),
+          "descriptor %d is not the connection any more", connection[0]);
+}
+
 /* --- releases that no wrapper sees -------------------------------------------------------------
  */
 
@@ -528,6 +591,8 @@ static const struct scenario {
     {"post_mortem_steady", post_mortem_steady, false},
     {"arena", arena, false},
     {"allocator", allocator, false},
+    {"assigned_heap", assigned_heap, false},
+    {"lazily_in_scope", lazily_in_scope, false},
     {"unseen_unmap", unseen_unmap, false},
     {"unseen_unmap_for_stacks", unseen_unmap_for_stacks, false},
     {"unseen_close", unseen_close, false},

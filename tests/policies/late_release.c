@@ -5,6 +5,10 @@
  * one may be another's, or gone.
  *
  *     late_release LEDGER DIRECTORY OPERATIONS WAIT_MS
+ *     late_release LEDGER DIRECTORY OPERATIONS race SETTLE_MS
+ *
+ * In a race, several threads release what their sandboxes left at about the time at which it is
+ * reclaimed: before, after, and meanwhile.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -276,7 +280,7 @@ struct left {
     unsigned char *range[UNMAPPINGS];
 };
 static struct left left[SANDBOXES];
-static int handlers_fd;
+static _Thread_local int handlers_fd; /* thread-local: raise() stays in its thread */
 
 static const char *directory;
 
@@ -489,19 +493,75 @@ static void round_of_sandboxes(unsigned wait_ms)
           "no release was late: %lu", after.late_releases);
 }
 
+/* --- at the very moment ------------------------------------------------------------------------
+ */
+
+enum { RACERS = 3, TIMES = 3 }; /* settling times within which all is released */
+
+static uint64_t race_settle_ms;
+
+/* Nobody can tell what is closed unseen at that moment from what is not: those ways are left out.
+ */
+static void *race(void *argument)
+{
+    struct left mine;
+    uint64_t random = (uintptr_t)argument + 1;
+    while (!stops) {
+        for (enum way way = 0; way < BY_INLINE; way++) {
+            leave_fd(way, &mine);
+        }
+        for (enum unmapping way = 0; way < INLINE_UNMAPPED; way++) {
+            leave_range(way, &mine);
+        }
+        random = random * 6364136223846793005u + 1442695040888963407u; /* Knuth, MMIX */
+        sleep_ms((unsigned)((random >> 33) % (TIMES * race_settle_ms)));
+        for (enum way way = 0; way < BY_INLINE; way++) {
+            release_fd(way, &mine);
+        }
+        for (enum unmapping way = 0; way < INLINE_UNMAPPED; way++) {
+            release_range(way, &mine);
+        }
+    }
+    return NULL;
+}
+
+static void run_race(uint64_t enough)
+{
+    pthread_t racers[RACERS];
+    for (uintptr_t i = 0; i < RACERS; i++) {
+        check(pthread_create(&racers[i], NULL, race, (void *)i) == 0, "a thread");
+    }
+    while (operations < enough) {
+        go_on_for(1); /* so that there is somebody who looks */
+    }
+    stops = true;
+    for (unsigned i = 0; i < RACERS; i++) {
+        pthread_join(racers[i], NULL);
+    }
+    struct policy_counts counts = policy_counts();
+    check(system_ledger == NULL || (counts.reclaimed_fds > 0 && counts.late_releases > 0),
+          "%lu were reclaimed, %lu released late: no race", (unsigned long)counts.reclaimed_fds,
+          (unsigned long)counts.late_releases);
+}
+
 int main(int argc, char **argv)
 {
     system_start(argc, argv, WATCHDOG_S);
-    if (system_argc != 3) {
+    bool races = system_argc == 4 && strcmp(system_argv[2], "race") == 0;
+    if (system_argc != 3 && !races) {
         return 2;
     }
     directory = system_argv[0];
     uint64_t enough = strtoull(system_argv[1], NULL, 10);
     unsigned wait_ms = (unsigned)strtoul(system_argv[2], NULL, 10);
+    race_settle_ms = races ? strtoull(system_argv[3], NULL, 10) : 0;
     mallopt(M_MMAP_THRESHOLD, HEAP_BYTES / 2);
     signal(SIGUSR1, on_signal);
     start_churning(directory);
     unsigned rounds = 0;
+    if (races) {
+        run_race(enough);
+    }
     while (operations < enough) {
         round_of_sandboxes(wait_ms);
         rounds++;

@@ -152,19 +152,30 @@ static void ranges_go(void)
     range_goes(of_file, "an assigned file's");
 }
 
-/* In a scope: descriptors and file mappings. Private memory may be an allocator's: it stays. */
+/* In a scope: descriptors and file mappings, once two sandboxes have left them. Private memory may
+ * be an allocator's: it stays. */
 static void scoped_things(void)
 {
-    boxledger_owner owner = boxledger_begin("scoped");
-    boxledger_enter(owner);
-    int fd = make_memfd();
-    void *of_file = map_memfd(MAP_SHARED), *anonymous = map_anonymous();
-    boxledger_leave(owner);
-    boxledger_end(owner);
-    fds_go(&fd, 1, "a scope's descriptor");
-    range_goes(of_file, "a scope's file mapping");
+    enum { BOTH = 2 };
+    int fds[BOTH];
+    void *of_file[BOTH], *anonymous[BOTH];
+    for (unsigned i = 0; i < BOTH; i++) {
+        boxledger_owner owner = boxledger_begin("scoped");
+        boxledger_enter(owner);
+        fds[i] = make_memfd();
+        of_file[i] = map_memfd(MAP_SHARED);
+        anonymous[i] = map_anonymous();
+        boxledger_leave(owner);
+        boxledger_end(owner);
+    }
+    fds_go(fds, BOTH, "a scope's descriptor");
+    for (unsigned i = 0; i < BOTH; i++) {
+        range_goes(of_file[i], "a scope's file mapping");
+    }
     wait_for_policy();
-    range_stays(anonymous, "a scope's private memory");
+    for (unsigned i = 0; i < BOTH; i++) {
+        range_stays(anonymous[i], "a scope's private memory");
+    }
 }
 
 /* The program gave back a half; the other is the sandbox's still. */
@@ -426,27 +437,38 @@ static void room_is_made(void)
     printf("%d descriptors until EMFILE\n", got);
 }
 
-static int threads_fd;
-static void *threads_range, *threads_file_range;
+struct box {
+    int fd;
+    void *range, *file_range;
+};
 
-static void *be_box(void *name)
+static void *be_box(void *argument)
 {
-    prctl(PR_SET_NAME, name);
-    threads_fd = make_memfd();
-    threads_range = map_anonymous();
-    threads_file_range = map_memfd(MAP_SHARED);
+    struct box *box = argument;
+    prctl(PR_SET_NAME, "box-1");
+    box->fd = make_memfd();
+    box->range = map_anonymous();
+    box->file_range = map_memfd(MAP_SHARED);
     return NULL;
 }
 
 static void threads_leave(void)
 {
+    enum { BOTH = 2 };
+    struct box boxes[BOTH];
     pthread_t thread;
-    check(pthread_create(&thread, NULL, be_box, (void *)(uintptr_t) "box-1") == 0, "a thread");
-    pthread_join(thread, NULL);
-    fds_go(&threads_fd, 1, "a thread's descriptor");
-    range_goes(threads_file_range, "a thread's file mapping");
+    for (unsigned i = 0; i < BOTH; i++) {
+        check(pthread_create(&thread, NULL, be_box, &boxes[i]) == 0, "a thread");
+        pthread_join(thread, NULL);
+    }
+    fds_go((int[]){boxes[0].fd, boxes[1].fd}, BOTH, "a thread's descriptor");
+    for (unsigned i = 0; i < BOTH; i++) {
+        range_goes(boxes[i].file_range, "a thread's file mapping");
+    }
     wait_for_policy();
-    range_stays(threads_range, "a thread's private memory");
+    for (unsigned i = 0; i < BOTH; i++) {
+        range_stays(boxes[i].range, "a thread's private memory");
+    }
 }
 
 int main(int argc, char **argv)
