@@ -19,11 +19,11 @@ null() {
     local number i
     trap 'kill -KILL $pid 2>/dev/null || :; rm -rf "$work"' EXIT
     # Until it has others.
-    for ((i = 0; i < 200; i++)); do
+    for ((i = 0; i < 6000; i++)); do
         [[ ! -e /proc/$pid/fd/3 ]] || break
         sleep 0.01
     done
-    ((i < 200)) || fail "$*: does not start"
+    ((i < 6000)) || fail "$*: does not start"
     for number in 0 1 2; do
         [[ $(readlink "/proc/$pid/fd/$number") == /dev/null ]] ||
             fail "$*: $number is $(readlink "/proc/$pid/fd/$number")"

@@ -11,7 +11,7 @@ boxsup run --timeout=1 -- "$programs/floods" 60 2>"$work/err" || status=$?
 "$boxsup" serve --socket="$work/socket" --jobs=4 2>"$work/err" &
 server=$!
 trap 'kill -KILL $server 2>/dev/null || :; rm -rf "$work"' EXIT
-for ((i = 0; i < 500; i++)); do [[ ! -S $work/socket ]] || break; sleep 0.02; done
+for ((i = 0; i < 3000; i++)); do [[ ! -S $work/socket ]] || break; sleep 0.02; done
 timeout -k 5 "$limit" python3 -c '
 import json, socket, sys
 def connect():

@@ -71,7 +71,7 @@ wrapper=()
 stale() {
     local i status=0
     lazily changed &
-    for ((i = 0; i < 500; i++)); do [[ ! -e $work/w/out ]] || break; sleep 0.02; done
+    for ((i = 0; i < 3000; i++)); do [[ ! -e $work/w/out ]] || break; sleep 0.02; done
     head -c 100 /dev/zero | dd of="$work/files/one" conv=notrunc bs=100 seek=50000 status=none
     rm "$work/w/out"
     wait $! || status=$?
