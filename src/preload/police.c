@@ -143,7 +143,7 @@ static bool only_waits(void)
     return !shim_polices(POLICY_ALL & ~(unsigned)POLICY_RESCUE) && !rescue_any();
 }
 
-void *police_mmap(const struct unwind_start *here, bool raw, const struct policy_map *wanted)
+void *police_mmap(const struct unwind_start *here, bool raw, struct policy_map *wanted)
 {
     if (only_waits()) {
         return plain_mmap(here, raw, wanted);
@@ -157,9 +157,6 @@ void *police_mmap(const struct unwind_start *here, bool raw, const struct policy
     struct rescue_taken taken = {.count = 0};
     void *result = MAP_FAILED;
     int error = errno;
-    if (shim_polices(POLICY_LIMIT) && police_refuses_mmap(&event, &map)) {
-        return MAP_FAILED;
-    }
     if (shim_polices(POLICY_RESCUE)) {
         if (!look_at_waiting(&event, &map, size, &taken, &result)) {
             errno = ENOMEM;
@@ -172,8 +169,7 @@ void *police_mmap(const struct unwind_start *here, bool raw, const struct policy
             return result;
         }
     }
-    result = shim_polices(POLICY_PLACEMENT) && anywhere ? police_placed_mmap(&event, raw, &map)
-                                                        : plain_mmap(here, raw, &map);
+    result = plain_mmap(here, raw, &map);
     if (result == MAP_FAILED && errno == ENOMEM && anywhere && shim_polices(POLICY_RECLAIM) &&
         reclaim_make_room(&event)) {
         errno = error;

@@ -24,7 +24,7 @@ struct policy_event police_event(const struct unwind_start *here);
 /* Whose it will be, if by itself it is `own`'s (0: nobody's): an explicit scope beats that. */
 uint32_t police_owner(uint32_t own);
 
-void *police_mmap(const struct unwind_start *here, bool raw, const struct policy_map *map);
+void *police_mmap(const struct unwind_start *here, bool raw, struct policy_map *map);
 int police_munmap(const struct unwind_start *here, bool raw, void *address, size_t length);
 
 /* Before mremap, and where it may put what it moves (MREMAP_FIXED; 0, 0: it may not). False: *error
@@ -79,15 +79,15 @@ bool police_refuses_growth(const struct unwind_start *here, uint64_t start, uint
                            uint64_t new_size, bool once_more);
 bool police_refuses_split(const struct unwind_start *here, uint64_t start, uint64_t end, int prot);
 
-/* mmap, where placement has a window for it. */
+/* The call itself, where the sandbox's window has room: map->address is what was had then. */
 void police_placement_begin(void);
-void *police_placed_mmap(const struct policy_event *event, bool raw, const struct policy_map *map);
+void *police_placed_mmap(bool raw, struct policy_map *map);
 
 /* After an mremap. */
 void police_moved(const struct unwind_start *here, const struct policy_move *move);
 
 /* Before mmap, and shmat of so much: errno is ENOMEM then. */
-bool police_refuses_mmap(const struct policy_event *event, const struct policy_map *map);
+bool police_refuses_mmap(const struct unwind_start *here, const struct policy_map *map);
 bool police_refuses_bytes(const struct unwind_start *here, uint64_t bytes);
 
 void police_look_now(const struct unwind_start *here);
@@ -108,11 +108,12 @@ static inline bool police_retries(const struct unwind_start *here)
 }
 
 /* Of wrap_mappings.c: the calls themselves, and a mapping that was made without one. */
-void *plain_mmap(const struct unwind_start *here, bool raw, const struct policy_map *map);
+void *plain_mmap(const struct unwind_start *here, bool raw, struct policy_map *map);
 int plain_munmap(const struct unwind_start *here, bool raw, void *address, size_t length);
+void *plain_mmap_made(bool raw, const struct policy_map *map);
 /* The sandbox whose device this is a descriptor of (a vCPU's registers); 0: none's. */
 uint32_t plain_owner_of_map(int fd);
-void plain_mapped(const struct unwind_start *here, const struct policy_map *map, void *result,
-                  bool fixed);
+void *plain_mapped(const struct unwind_start *here, const struct policy_map *map, void *result,
+                   bool fixed);
 
 #endif

@@ -94,16 +94,19 @@ bool police_refuses_ioctl(const struct unwind_start *here, int fd, uint32_t requ
     return police_refuses_fds(here, 1, of_vm ? vm_of(here, fd) : is_vm ? LIMIT_NEW_OWNER : 0);
 }
 
-bool police_refuses_mmap(const struct policy_event *event, const struct policy_map *map)
+bool police_refuses_mmap(const struct unwind_start *here, const struct policy_map *map)
 {
-    bool file = !(map->flags & MAP_ANONYMOUS);
-    bool over = (map->flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) == MAP_FIXED;
-    struct policy_event its = *event;
+    uint32_t owner = police_owner(map->flags & MAP_ANONYMOUS ? 0 : plain_owner_of_map(map->fd));
+    if (owner == 0) {
+        return false;
+    }
+    struct policy_event event = police_event(here);
     uint64_t start = (uintptr_t)map->address;
-    uint64_t size = (map->length + event->page - 1) & ~(event->page - 1);
-    its.owner = police_owner(file ? plain_owner_of_map(map->fd) : 0);
-    return refuses(over && start + size > start ? limit_map_over(&its, start, start + size)
-                                                : limit_map(&its, 1, size));
+    uint64_t size = (map->length + event.page - 1) & ~(event.page - 1);
+    bool over = (map->flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) == MAP_FIXED;
+    event.owner = owner;
+    return refuses(over && start + size > start ? limit_map_over(&event, start, start + size)
+                                                : limit_map(&event, 1, size));
 }
 
 bool police_refuses_bytes(const struct unwind_start *here, uint64_t bytes)

@@ -16,6 +16,9 @@
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000 /* asm-generic/mman-common.h, Linux 4.17; a hint before */
 #endif
+#ifndef MAP_32BIT
+#define MAP_32BIT 0 /* x86 only */
+#endif
 #ifndef GRND_INSECURE
 #define GRND_INSECURE 4 /* linux/random.h, Linux 5.6 */
 #endif
@@ -52,37 +55,54 @@ void police_placement_begin(void)
                                   });
 }
 
-void *police_placed_mmap(const struct policy_event *wanted, bool raw, const struct policy_map *map)
+/* After the kernel has answered a try. True: that is the program's answer. */
+static bool answers(const struct policy_event *event, const struct policy_map *map, void *result,
+                    uint64_t place)
 {
-    struct policy_event event = *wanted;
-    const struct unwind_start *here = event.here;
-    bool file = !(map->flags & MAP_ANONYMOUS);
+    if ((uintptr_t)result == place) {
+        return true;
+    }
+    placement_refused(event, map, place, result != MAP_FAILED || errno == EEXIST);
+    return result != MAP_FAILED || (errno == ENOMEM && (map->flags & MAP_ANONYMOUS));
+}
+
+static void *mmap_placed(const struct policy_event *event, bool raw, struct policy_map *map)
+{
+    struct policy_map wish = *map;
     int error = errno;
-    event.owner = police_owner(file ? plain_owner_of_map(map->fd) : 0);
-    for (unsigned tries = 0; event.owner != 0 && tries < PLACEMENT_TRIES; tries++) {
-        uint64_t place = placement_hint(&event, map, tries);
+    wish.flags |= event->may_call ? MAP_FIXED_NOREPLACE : 0;
+    for (unsigned tries = 0; tries < PLACEMENT_TRIES; tries++) {
+        uint64_t place = placement_hint(event, map, tries);
         if (place == 0) {
             break;
         }
-        struct policy_map there = *map;
-        there.address = (void *)place;
-        there.flags |= event.may_call ? MAP_FIXED_NOREPLACE : 0;
-        void *result = plain_mmap(here, raw, &there);
-        if ((uintptr_t)result == place) {
-            errno = error;
+        wish.address = (void *)place;
+        void *result = plain_mmap_made(raw, &wish);
+        if (answers(event, map, result, place)) {
+            map->address = result == MAP_FAILED ? NULL : result;
+            errno = result == MAP_FAILED ? errno : error;
             return result;
         }
-        bool occupied = result != MAP_FAILED || errno == EEXIST;
-        placement_refused(&event, map, place, occupied);
-        if (result != MAP_FAILED || (errno == ENOMEM && !file)) {
-            return result;
-        }
-        if (!occupied) { /* what it says of the program's own call is what counts */
+        if (errno != EEXIST) { /* what it says of the program's own call is what counts */
             break;
         }
     }
     errno = error;
-    return plain_mmap(here, raw, map);
+    return plain_mmap_made(raw, map);
+}
+
+void *police_placed_mmap(bool raw, struct policy_map *map)
+{
+    bool file = !(map->flags & MAP_ANONYMOUS);
+    bool anywhere =
+        map->address == NULL && !(map->flags & (MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_32BIT));
+    uint32_t owner = anywhere ? police_owner(file ? plain_owner_of_map(map->fd) : 0) : 0;
+    if (owner == 0 || map->length == 0) {
+        return plain_mmap_made(raw, map);
+    }
+    struct policy_event event = police_event(NULL);
+    event.owner = owner;
+    return mmap_placed(&event, raw, map);
 }
 
 void police_moved(const struct unwind_start *here, const struct policy_move *move)

@@ -240,8 +240,8 @@ uint32_t plain_owner_of_map(int fd)
     return of_vm ? __atomic_load_n(&record->owner, __ATOMIC_RELAXED) : 0;
 }
 
-void plain_mapped(const struct unwind_start *here, const struct policy_map *map, void *result,
-                  bool fixed)
+void *plain_mapped(const struct unwind_start *here, const struct policy_map *map, void *result,
+                   bool fixed)
 {
     uint32_t stack = shim_stack(here);
     bool file = !(map->flags & MAP_ANONYMOUS);
@@ -255,9 +255,10 @@ void plain_mapped(const struct unwind_start *here, const struct policy_map *map,
                              .flags = flags_of_map(map->flags),
                              .prot = prot_bits(map->prot),
                              .fixed = fixed});
+    return result;
 }
 
-static void *perform_mmap(bool raw, const struct policy_map *map)
+void *plain_mmap_made(bool raw, const struct policy_map *map)
 {
     return PERFORM(raw, void *, mmap,
                    (map->address, map->length, map->prot, map->flags, map->fd, map->offset),
@@ -278,7 +279,7 @@ static APART void *mmap_over(const struct unwind_start *here, bool raw,
 {
     uint64_t start = (uintptr_t)map->address;
     struct flight flight = fly(start, page_end(start, map->length), 0, 0);
-    void *result = perform_mmap(raw, map);
+    void *result = plain_mmap_made(raw, map);
     if (likely(result != MAP_FAILED)) {
         plain_mapped(here, map, result, true);
         return result;
@@ -288,41 +289,49 @@ static APART void *mmap_over(const struct unwind_start *here, bool raw,
     return result;
 }
 
-/* mmap.2 */
-void *plain_mmap(const struct unwind_start *here, bool raw, const struct policy_map *map)
+/* mmap.2. What comes last is jumped to: a wrapper may be called on a small stack. */
+void *plain_mmap(const struct unwind_start *here, bool raw, struct policy_map *map)
 {
     if (!shim_watching_memory()) {
-        return perform_mmap(raw, map);
+        return plain_mmap_made(raw, map);
     }
     if (unlikely((map->flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) == MAP_FIXED) &&
         ((uintptr_t)map->address & ~shim.page_mask) == 0 && map->length != 0) {
         return mmap_over(here, raw, map);
     }
-    void *result = perform_mmap(raw, map);
+    void *result = shim_polices(POLICY_PLACEMENT) ? police_placed_mmap(raw, map)
+                                                  : plain_mmap_made(raw, map);
     if (likely(result != MAP_FAILED)) {
-        plain_mapped(here, map, result, false);
-    } else {
-        mmap_refused(here, map);
+        return plain_mapped(here, map, result, false);
     }
+    mmap_refused(here, map);
     return result;
+}
+
+static APART void *policed_mmap(const struct unwind_start *here, bool raw, struct policy_map *map)
+{
+    if (shim_polices(POLICY_LIMIT) && map->length != 0 && police_refuses_mmap(here, map)) {
+        return MAP_FAILED;
+    }
+    if (shim_polices(POLICY_RECLAIM | POLICY_RESCUE) && map->length != 0) {
+        return police_mmap(here, raw, map);
+    }
+    return plain_mmap(here, raw, map);
 }
 
 void *shim_mmap(const struct unwind_start *here, bool raw, void *address, size_t length, int prot,
                 int flags, int fd, int64_t offset)
 {
     struct policy_map map = {address, length, prot, flags, fd, offset};
-    if (shim_polices(POLICY_ALL) && length != 0) {
-        return police_mmap(here, raw, &map);
-    }
-    return plain_mmap(here, raw, &map);
+    return policed_mmap(here, raw, &map);
 }
 
 EXPORT void *mmap(void *address, size_t length, int prot, int flags, int fd, off_t offset)
 {
-    if (unlikely(!shim_goes_straight() || (flags & MAP_FIXED))) {
-        return shim_mmap(HERE, false, address, length, prot, flags, fd, offset);
-    }
     struct policy_map map = {address, length, prot, flags, fd, offset};
+    if (unlikely(!shim_goes_straight() || (flags & MAP_FIXED))) {
+        return policed_mmap(HERE, false, &map);
+    }
     void *result = (void *)libc_result(
         raw_syscall6(SYS_mmap, RAW_ARG(address), RAW_ARG(length), prot, flags, fd, offset));
     if (likely(result != MAP_FAILED)) {
