@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 
 #include "cli/cli.h"
+#include "policy/policy.h"
 
 #define TOLD 3u              /* stacks */
 #define SECONDS_MAX 30u      /* that the other process may take */
@@ -52,6 +53,8 @@ static void put_left(FILE *out, const struct report *report, uint64_t used, uint
 
     if (report->owners_ended == 0 || taken == 0 || limit < used)
         return;
+    if (report->policies.on & POLICY_RECLAIM) /* which is there to keep it from being reached */
+        return;
     left = (uint64_t)((double)(limit - used) * (double)report->owners_ended / (double)taken);
     (void)fprintf(out, "; at this rate the limit is reached in %llu sandbox%s",
                   (unsigned long long)left, left == 1 ? "" : "es");
@@ -76,6 +79,12 @@ static void write_line(const struct report *report, enum report_resource resourc
 
         if (finding->resource != resource)
             continue;
+        if (finding->kept) {
+            (void)fprintf(out, "%s%llu kept by a policy (%s)", told ? ", " : ": ",
+                          (unsigned long long)finding->count, finding->what);
+            told++;
+            continue;
+        }
         (void)fprintf(out, "%s%llu (%s) taken in ", told ? ", " : ": ",
                       (unsigned long long)finding->count, finding->what);
         put_place(out, finding->stack);

@@ -32,7 +32,7 @@ void *rescue_serve(const struct policy_event *event, const struct policy_map *ma
 void *rescue_noreplace(const struct policy_event *event, const struct policy_map *map);
 
 /* What was taken out of the ranges that wait. */
-#define RESCUE_TAKEN 8u
+#define RESCUE_TAKEN 4u
 struct rescue_taken {
     uint64_t range[RESCUE_TAKEN]; /* as the table has them */
     unsigned count;

@@ -290,6 +290,7 @@ static struct group *group_case(struct groups *groups, const struct verdicts_cas
     if (verdict != REPORT_LEAKED || !held->mapping || is_first_part(groups, group, the))
         finding->count++;
     finding->bytes += held->bytes;
+    finding->kept = verify_is_kept(held);
     finding->verified = finding->verified && held->verified;
     if (group->unbound_by == 0 && verdict == REPORT_LEAKED)
         group->unbound_by = the->unbound_by;

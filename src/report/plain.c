@@ -14,6 +14,7 @@
 
 #include "ledger/kinds.h"
 #include "policy/left.h"
+#include "policy/policy.h"
 #include "raw.h"
 
 #define GROUPS_MAX 100u
@@ -545,7 +546,13 @@ void plain_warn(const struct ledger *ledger, const struct plain_warning *warning
         put(line, " taken in ");
         put_place(ledger, most[i], line);
     }
-    if (ended && all && warning->limit > warning->used) {
+    if (warning->fds && ledger->header->quarantined_fds) {
+        put(line, ", ");
+        put_number(line, ledger->header->quarantined_fds, 10);
+        put(line, " kept by reclaim");
+    }
+    if (ended && all && warning->limit > warning->used &&
+        !(ledger->header->policies & POLICY_RECLAIM)) {
         uint64_t left = (warning->limit - warning->used) * ended / all;
         put(line, "; at this rate the limit is reached in ");
         put_number(line, left, 10);

@@ -78,6 +78,7 @@ struct report_finding {
     double rate; /* resources more, per unit */
     enum report_rate_unit rate_unit;
     uint64_t limit_in; /* so many units until the limit is reached; or REPORT_LIMIT_UNKNOWN */
+    bool kept;         /* a policy has them; only of REPORT_HELD */
     /* Only of what policies did: */
     uint64_t late_releases; /* REPORT_RECLAIMED: what the supervisor itself released after that */
     uint64_t waiting_bytes; /* REPORT_RESCUED: still mapped */
