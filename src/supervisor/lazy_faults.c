@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <linux/kcmp.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
 #include <pthread.h>
@@ -312,45 +313,43 @@ static bool note_copy(struct lazy_faults *faults, struct lazy_copy *copy)
     return noted;
 }
 
-/* Only the sandbox's own thread adds entries, so it needs no lock to look. */
+/* For the sandbox's own thread. What it returns stays until that thread has seen that it is gone;
+ * 0 finds room for one more. */
 static struct process *find_process(struct lazy_faults *faults, pid_t pid)
 {
-    for (size_t i = 0; pid != 0 && i < PROCESSES_MAX; i++)
+    struct process *found = NULL;
+
+    pthread_mutex_lock(&faults->lock);
+    for (size_t i = 0; i < PROCESSES_MAX && !found; i++)
         if (faults->processes[i].pid == pid && !faults->processes[i].gone)
-            return &faults->processes[i];
-    return NULL;
+            found = &faults->processes[i];
+    pthread_mutex_unlock(&faults->lock);
+    return found;
 }
 
 /* Whether the address space that an entry is of is still there: it ends with its processes, and
  * with execve(2). Where it is not, the entry is to be taken out. */
 static bool is_there(struct lazy_faults *faults, struct process *process)
 {
-    bool gone;
+    bool used, there;
     char c;
 
     pthread_mutex_lock(&faults->lock);
-    process->gone = gone = pread(process->maps, &c, sizeof c, 0) <= 0;
+    used = process->pid != 0 && !process->gone;
+    there = used && pread(process->maps, &c, sizeof c, 0) > 0;
+    if (used)
+        process->gone = !there;
     pthread_mutex_unlock(&faults->lock);
-    if (gone)
+    if (used && !there)
         (void)eventfd_write(faults->changed, 1);
-    return !gone;
+    return there;
 }
 
-/* Room for one more; NULL: there is none. */
-static struct process *find_room(struct lazy_faults *faults)
+/* Has those taken out that are gone. */
+static void sweep(struct lazy_faults *faults)
 {
-    struct process *room = NULL;
-
-    for (size_t i = 0; i < PROCESSES_MAX && !room; i++) {
-        pthread_mutex_lock(&faults->lock);
-        room = faults->processes[i].pid == 0 ? &faults->processes[i] : NULL;
-        pthread_mutex_unlock(&faults->lock);
-    }
-    /* For the next one. */
-    for (size_t i = 0; i < PROCESSES_MAX && !room; i++)
-        if (!faults->processes[i].gone)
-            (void)is_there(faults, &faults->processes[i]);
-    return room;
+    for (size_t i = 0; i < PROCESSES_MAX; i++)
+        (void)is_there(faults, &faults->processes[i]);
 }
 
 /* --- holding the process ---------------------------------------------------------------------- */
@@ -388,10 +387,12 @@ static struct process *add_process(struct lazy_faults *faults, struct injection 
 {
     char path[sizeof "/proc//maps" + 3 * sizeof(pid_t)];
     struct process made = {.pid = pid, .faults = make_userfaultfd(injection, pid, device)};
-    struct process *room = find_room(faults);
+    struct process *room = find_process(faults, 0);
 
     (void)snprintf(path, sizeof path, "/proc/%d/maps", pid);
     made.maps = made.faults >= 0 ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (!room)
+        sweep(faults); /* for the next one */
     if (made.maps < 0 || !room) {
         take_out(&made);
         return NULL;
@@ -498,21 +499,32 @@ bool lazy_faults_answer_map(const struct notification *notification, struct lazy
     return true;
 }
 
+/* Whether a process has the address space of an entry: its own, or that of whoever made it without
+ * copying it. Where the kernel does not tell, it has. */
+static bool shares(struct lazy_faults *faults, struct process *process, pid_t pid)
+{
+    long differ;
+
+    if (!is_there(faults, process))
+        return false;
+    differ = process->pid == pid ? 0 : syscall(SYS_kcmp, process->pid, pid, KCMP_VM, 0, 0);
+    return differ <= 0;
+}
+
 int lazy_faults_before_fork(const struct notification *notification)
 {
     struct lazy_faults *faults = notification->sandbox->faults;
-    struct process *process;
+    pid_t pid = faults ? proc_process_of(notify_thread(notification)) : 0;
+    bool maps = false;
     int failed = 0;
 
     if (!faults)
         return 0;
-    process = find_process(faults, proc_process_of(notify_thread(notification)));
     for (size_t i = 0; i < PROCESSES_MAX; i++)
-        /* One that has no entry shares the address space of one that has. */
-        if (!process || process == &faults->processes[i])
-            faults->processes[i].forked = true;
-    /* Which of them are mapped there is not known, and costs more to find out. */
-    for (size_t i = 0; i < faults->mapped_count && failed == 0; i++)
+        if (shares(faults, &faults->processes[i], pid))
+            maps = faults->processes[i].forked = true;
+    /* Which of them it maps is not known, and costs more to find out. */
+    for (size_t i = 0; maps && i < faults->mapped_count && failed == 0; i++)
         failed = lazy_copy_fill_whole(faults->mapped[i].copy);
     return failed;
 }

@@ -175,6 +175,15 @@ def forks_at_once():
     in_threads(work)
 
 
+def others_fork():
+    """What has nothing to do with the mapping."""
+    fd = open_it()
+    start = map_it(fd)
+    check(start, 0, 100)
+    subprocess.run(["sh", "-c", "for i in 1 2 3; do (exit 0); done"], check=True)
+    check_few(fd)
+
+
 def children():
     """Other programs, more than boxsup watches at once, map it while this one does."""
     start = map_it(open_it())

@@ -34,8 +34,8 @@ all() {
         printf '6.6\n%s\n' "$(uname -r)" | sort -VC && [[ $(uname -m) == x86_64 ]]; then
         caught=1
     fi
-    for name in faults kernel threads many writes forks forks_at_once children execs moves fixed \
-        at_once calls sends holes refused signals; do
+    for name in faults kernel threads many writes forks forks_at_once others_fork children execs \
+        moves fixed at_once calls sends holes refused signals; do
         lazily $name ||
             fail "${as[*]} ${wrapper[*]} $name: status $?: $(tail -n 3 "$work/out" "$work/err")"
     done
