@@ -189,6 +189,9 @@ def check_live_answer(truth, fds=0, mappings=0, owners=0):
 def check_reclaimed(report, truth):
     """What was reclaimed is the mutant's. The truth goes on without it."""
     counts, resource = report["counted"], truth["resource"]
+    told = report["policies"]
+    expect((told["reclaimed_fds"], told["reclaimed_mappings"], told["reclaimed_bytes"]) ==
+           (counts["fds"], counts["mappings"], counts["bytes"]), f"{told}, not {counts}")
     taken = [f for f in report["findings"] if f["verdict"] == "reclaimed"]
     others = [f for f in taken if not f["stack"] or f["resource"] != resource or
               f["stack"][0]["function"] != truth["function"]]
