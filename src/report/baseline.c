@@ -80,8 +80,10 @@ static void make_key(struct arena *arena, struct baseline_entry *entry)
 
 struct baseline_entry baseline_entry_of(struct arena *arena, const struct report_finding *finding)
 {
+    /* How much of it a policy took back in time is chance. */
+    bool reclaimed = finding->verdict == REPORT_RECLAIMED;
     struct baseline_entry entry = {
-        .verdict = report_verdict_name(finding->verdict),
+        .verdict = report_verdict_name(reclaimed ? REPORT_LEAKED : finding->verdict),
         .resource = report_resource_name(finding->resource),
         .what = escape_utf8(arena, finding->what),
         .count = finding->count,

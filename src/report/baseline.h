@@ -8,7 +8,7 @@
  *
  * A finding is known again by its verdict, its resource, what it is, and the names of the functions
  * of its stack, innermost first: by nothing that another build, another line or another machine
- * would change.
+ * would change. What a policy has reclaimed was left behind, and is known as that.
  */
 #ifndef BOXLEDGER_REPORT_BASELINE_H
 #define BOXLEDGER_REPORT_BASELINE_H

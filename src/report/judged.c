@@ -116,6 +116,12 @@ static void judge_item(struct judged_item *item, const struct judged_options *op
         item->state = item->known ? JUDGED_GROWN : JUDGED_NEW;
 }
 
+static bool exceeds_as_leaked(const struct judged_item *item)
+{
+    return item->state <= JUDGED_GROWN &&
+           (item->finding->verdict == REPORT_LEAKED || item->finding->verdict == REPORT_RECLAIMED);
+}
+
 /* What is leaked beyond the baseline: all of it is let pass, or none. */
 static void allow_leaked(struct judged *judged, uint64_t max_leaked)
 {
@@ -124,7 +130,7 @@ static void allow_leaked(struct judged *judged, uint64_t max_leaked)
     for (size_t i = 0; i < judged->count; i++) {
         const struct judged_item *item = &judged->items[i];
 
-        if (item->state <= JUDGED_GROWN && item->finding->verdict == REPORT_LEAKED)
+        if (exceeds_as_leaked(item))
             leaked += item->entry.count - (item->known ? item->known->count : 0);
     }
     if (leaked > max_leaked)
@@ -132,7 +138,7 @@ static void allow_leaked(struct judged *judged, uint64_t max_leaked)
     for (size_t i = 0; i < judged->count; i++) {
         struct judged_item *item = &judged->items[i];
 
-        if (item->state <= JUDGED_GROWN && item->finding->verdict == REPORT_LEAKED)
+        if (exceeds_as_leaked(item))
             item->state = JUDGED_ALLOWED;
     }
 }

@@ -58,6 +58,18 @@ gate 0 --baseline="$known" --update-baseline -- "$sandboxes" grows=20
 judged 0 'clean: 1 known' grows=60
 judged 1 'failed: 1 grown' each=3 grows=20
 
+# --- What a policy takes back was left behind: it is the same finding, however much it took back.
+gate 0 --baseline="$known" --update-baseline -- "$sandboxes" keeps_fd=8
+for reclaim in '' --reclaim; do
+    gate 0 --baseline="$known" ${reclaim:+"$reclaim"} --settle-ms=0 -- "$sandboxes" keeps_fd=8
+    says 'gate clean: 1 known'
+    gate 1 --baseline="$known" ${reclaim:+"$reclaim"} --settle-ms=0 -- "$sandboxes" keeps_fd=9
+    says 'gate failed: 1 grown'
+    gate 0 --max-leaked=9 ${reclaim:+"$reclaim"} --settle-ms=0 -- "$sandboxes" keeps_fd=9
+    says 'gate clean: 1 allowed'
+done
+grep -q '== policies: reclaim; reclaimed [1-9]' "$work/err" || fail "nothing was reclaimed"
+
 # --- A rebuild moves lines and addresses, and may clone functions; a link's target is replaced.
 need_tool "${CC:-cc}"
 gate 0 --baseline="$known" --update-baseline -- "$sandboxes" keeps_fd=4 keeps_map=2
