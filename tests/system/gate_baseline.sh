@@ -69,6 +69,8 @@ for reclaim in '' --reclaim; do
     says 'gate clean: 1 allowed'
 done
 grep -q '== policies: reclaim; reclaimed [1-9]' "$work/err" || fail "nothing was reclaimed"
+gate 0 --max-leaked=1 --reclaim --settle-ms=0 -- "$sandboxes" keeps_fd=1 sleeps=50 clean=20
+says 'Allowed: 1 descriptor (memfd) left behind and reclaimed'
 
 # --- A rebuild moves lines and addresses, and may clone functions; a link's target is replaced.
 need_tool "${CC:-cc}"
