@@ -47,15 +47,13 @@ uint32_t police_begin(void)
     if (options->rescue && !FAULT(rescue_idle)) {
         policies |= POLICY_RESCUE;
     }
-    if (options->placement) {
+    if (options->placement && !FAULT(placement_idle)) {
         policies |= POLICY_PLACEMENT;
+        police_placement_begin();
     }
     if (options->limit_vmas || options->limit_bytes || options->limit_fds ||
         options->reserve_vmas || options->reserve_fds) {
         policies |= POLICY_LIMIT;
-    }
-    if (options->placement) {
-        police_placement_begin();
     }
     limit_begin(&(struct limit_terms){.bytes = options->limit_bytes,
                                       .vmas = options->limit_vmas,
@@ -131,29 +129,44 @@ static void mapped(const struct policy_event *event, const struct policy_map *ma
     }
 }
 
-static bool gives_way(const struct policy_event *event, const struct policy_map *map, uint64_t size)
+static bool gives_way(const struct policy_event *event, const struct policy_map *map)
 {
     uint64_t start = (uintptr_t)map->address;
-    return shim_polices(POLICY_RECLAIM) && reclaim_gives_way(event, start, start + size);
+    return reclaim_gives_way(event, start, start + round_up(event, map->length));
 }
 
-/* Rescue by itself has nothing to do as long as nothing waits. */
-static bool only_waits(void)
-{
-    return !shim_polices(POLICY_ALL & ~(unsigned)POLICY_RESCUE) && !rescue_any();
-}
+/* A wrapper may be called on a small stack, and what most of it goes for is the telling of the
+ * ledger, at the end of the plain call. What a policy needs around that is in functions of its own,
+ * which have no frame meanwhile. */
+#define APART __attribute__((noinline))
 
-void *police_mmap(const struct unwind_start *here, bool raw, struct policy_map *wanted)
+/* There may be room yet, or what is there gives way. `error` is what errno was before. */
+static APART void *mmap_again(const struct unwind_start *here, bool raw, struct policy_map *map,
+                              int error)
 {
-    if (only_waits()) {
-        return plain_mmap(here, raw, wanted);
+    struct policy_event event = police_event(here);
+    bool anywhere =
+        map->address == NULL && !(map->flags & (MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_32BIT));
+    if (errno == ENOMEM && anywhere && reclaim_make_room(&event)) {
+        errno = error;
+        return plain_mmap(here, raw, map);
     }
+    if (errno == EEXIST && (map->flags & MAP_FIXED_NOREPLACE) && gives_way(&event, map)) {
+        errno = error;
+        map->flags = (map->flags & ~MAP_FIXED_NOREPLACE) | MAP_FIXED;
+        return plain_mmap(here, raw, map);
+    }
+    return MAP_FAILED;
+}
+
+/* While ranges wait that rescue keeps: of all mappings that are asked for. */
+static APART void *mmap_beside_waiting(const struct unwind_start *here, bool raw,
+                                       const struct policy_map *wanted)
+{
     struct policy_event event = police_event(here);
     struct policy_map map = *wanted;
     uint64_t size = round_up(&event, map.length);
     bool over = (map.flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) == MAP_FIXED;
-    bool anywhere =
-        map.address == NULL && !(map.flags & (MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_32BIT));
     struct rescue_taken taken = {.count = 0};
     void *result = MAP_FAILED;
     int error = errno;
@@ -170,17 +183,10 @@ void *police_mmap(const struct unwind_start *here, bool raw, struct policy_map *
         }
     }
     result = plain_mmap(here, raw, &map);
-    if (result == MAP_FAILED && errno == ENOMEM && anywhere && shim_polices(POLICY_RECLAIM) &&
-        reclaim_make_room(&event)) {
-        errno = error;
-        result = plain_mmap(here, raw, &map);
+    if (result == MAP_FAILED && shim_polices(POLICY_RECLAIM)) {
+        result = mmap_again(here, raw, &map, error);
     }
     if (result == MAP_FAILED) {
-        if (errno == EEXIST && (map.flags & MAP_FIXED_NOREPLACE) && gives_way(&event, &map, size)) {
-            errno = error;
-            map.flags = (map.flags & ~MAP_FIXED_NOREPLACE) | MAP_FIXED;
-            return plain_mmap(here, raw, &map);
-        }
         if (errno == EEXIST && (map.flags & MAP_FIXED_NOREPLACE)) {
             result = once_more(&event, &map);
             if (result != MAP_FAILED) {
@@ -196,14 +202,36 @@ void *police_mmap(const struct unwind_start *here, bool raw, struct policy_map *
     return result;
 }
 
-int police_munmap(const struct unwind_start *here, bool raw, void *address, size_t length)
+static APART void *mmap_done(const struct unwind_start *here, const struct policy_map *map,
+                             void *result)
 {
+    struct policy_event event = police_event(here);
+    bool over = (map->flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) == MAP_FIXED;
+    mapped(&event, map, over, (uintptr_t)result, round_up(&event, map->length));
+    return result;
+}
+
+void *police_mmap(const struct unwind_start *here, bool raw, struct policy_map *map)
+{
+    if (rescue_any()) {
+        return mmap_beside_waiting(here, raw, map);
+    }
     int error = errno;
-    if (only_waits()) {
-        int result = plain_munmap(here, raw, address, length);
-        errno = result == 0 ? error : errno; /* the kernel may have refused it */
+    void *result = plain_mmap(here, raw, map);
+    if (!shim_polices(POLICY_RECLAIM)) {
         return result;
     }
+    if (result == MAP_FAILED) {
+        result = mmap_again(here, raw, map, error);
+    }
+    return result == MAP_FAILED || (map->flags & MAP_ANONYMOUS) ? result
+                                                                : mmap_done(here, map, result);
+}
+
+static APART int munmap_beside_waiting(const struct unwind_start *here, bool raw, void *address,
+                                       size_t length)
+{
+    int error = errno;
     struct policy_event event = police_event(here);
     uint64_t start = (uintptr_t)address;
     uint64_t end = start + round_up(&event, length);
@@ -226,6 +254,27 @@ int police_munmap(const struct unwind_start *here, bool raw, void *address, size
     }
     errno = error;
     return result;
+}
+
+static APART int unmapped(const struct unwind_start *here, uint64_t start, size_t length)
+{
+    struct policy_event event = police_event(here);
+    placement_unmapped(&event, start, start + round_up(&event, length));
+    return 0;
+}
+
+int police_munmap(const struct unwind_start *here, bool raw, void *address, size_t length)
+{
+    if (rescue_any()) {
+        return munmap_beside_waiting(here, raw, address, length);
+    }
+    int error = errno;
+    int result = plain_munmap(here, raw, address, length);
+    if (result != 0) {
+        return result;
+    }
+    errno = error; /* the kernel may have refused it */
+    return shim_polices(POLICY_PLACEMENT) ? unmapped(here, (uintptr_t)address, length) : 0;
 }
 
 bool police_mremap(const struct unwind_start *here, const struct policy_move *move, int *error)
@@ -282,11 +331,11 @@ bool police_range_flies(uint64_t start, uint64_t end, uint32_t stack)
     return reclaim_range_flies(&event, start, end, stack != 0, stack);
 }
 
-void police_fd_owned(const struct unwind_start *here, int fd)
+void police_fd_owned(const struct unwind_start *here, int fd, bool assigned)
 {
     int error = errno;
     struct policy_event event = police_event(here);
-    reclaim_fd_owned(&event, fd);
+    reclaim_fd_owned(&event, fd, assigned);
     errno = error;
 }
 
