@@ -5,10 +5,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -20,8 +22,10 @@
 
 #define COMPARED_BYTES 65536
 
-/* Beside what it is to be. No two commits of one process are of one directory at once. */
-static const char *const beside = ".boxsup-new";
+/* One run of it: what each file is called until it is whole. */
+struct commit {
+    char beside[sizeof ".boxsup-" + 2 * sizeof(uint64_t)];
+};
 
 static bool is_dots(const char *name)
 {
@@ -54,14 +58,15 @@ static int remove_entry(int directory, const char *name)
 }
 
 /* Puts what is finished in its place, and out of it whatever is of another kind. */
-static int put(int directory, const char *name, bool is_directory_there)
+static int put(const struct commit *commit, int directory, const char *name,
+               bool is_directory_there)
 {
     int failed = is_directory_there ? remove_entry(directory, name) : 0;
 
-    if (failed == 0 && renameat(directory, beside, directory, name) != 0)
+    if (failed == 0 && renameat(directory, commit->beside, directory, name) != 0)
         failed = errno;
     if (failed != 0)
-        (void)unlinkat(directory, beside, 0);
+        (void)unlinkat(directory, commit->beside, 0);
     return failed;
 }
 
@@ -102,14 +107,14 @@ static bool is_unchanged(int directory, const char *name, const struct stat *the
 }
 
 /* The whole new file, on the disk. */
-static int write_beside(int directory, int from, const struct stat *status)
+static int write_beside(const struct commit *commit, int directory, int from,
+                        const struct stat *status)
 {
     const struct timespec times[2] = {status->st_atim, status->st_mtim};
     owned_fd int to = -1;
     int failed;
 
-    (void)unlinkat(directory, beside, 0); /* of one that was killed */
-    to = openat(directory, beside, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+    to = openat(directory, commit->beside, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
                 S_IRUSR | S_IWUSR);
     if (to < 0)
         return errno;
@@ -131,7 +136,8 @@ static int open_own(int upper, const char *name)
     return fd;
 }
 
-static int commit_file(int lower, int upper, const char *name, const struct stat *status)
+static int commit_file(const struct commit *commit, int lower, int upper, const char *name,
+                       const struct stat *status)
 {
     owned_fd int from = open_own(upper, name);
     struct stat there = {0};
@@ -142,15 +148,15 @@ static int commit_file(int lower, int upper, const char *name, const struct stat
     if (fstatat(lower, name, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
         is_unchanged(lower, name, &there, from, status))
         return 0;
-    failed = write_beside(lower, from, status);
+    failed = write_beside(commit, lower, from, status);
     if (failed != 0) {
-        (void)unlinkat(lower, beside, 0);
+        (void)unlinkat(lower, commit->beside, 0);
         return failed;
     }
-    return put(lower, name, S_ISDIR(there.st_mode));
+    return put(commit, lower, name, S_ISDIR(there.st_mode));
 }
 
-static int commit_link(int lower, int upper, const char *name)
+static int commit_link(const struct commit *commit, int lower, int upper, const char *name)
 {
     char text[PATH_MAX], old[PATH_MAX];
     struct stat there = {0};
@@ -163,15 +169,14 @@ static int commit_link(int lower, int upper, const char *name)
         memcmp(old, text, (size_t)length) == 0)
         return 0;
     (void)fstatat(lower, name, &there, AT_SYMLINK_NOFOLLOW);
-    (void)unlinkat(lower, beside, 0);
-    if (symlinkat(text, lower, beside) != 0)
+    if (symlinkat(text, lower, commit->beside) != 0)
         return errno;
-    return put(lower, name, S_ISDIR(there.st_mode));
+    return put(commit, lower, name, S_ISDIR(there.st_mode));
 }
 
 /* --- directories ------------------------------------------------------------------------------ */
 
-static int commit_directory(int lower, int upper);
+static int commit_directory(const struct commit *commit, int lower, int upper);
 
 /* A directory of DIR for one of `tree`. */
 static int make_directory(int lower, const char *name)
@@ -190,7 +195,8 @@ static int make_directory(int lower, const char *name)
 }
 
 /* All of `name` in `upper`, for a directory that is there. */
-static int commit_into(int lower, int upper, const char *name, const struct stat *status)
+static int commit_into(const struct commit *commit, int lower, int upper, const char *name,
+                       const struct stat *status)
 {
     const struct timespec times[2] = {status->st_atim, status->st_mtim};
     owned_fd int from = -1;
@@ -202,7 +208,7 @@ static int commit_into(int lower, int upper, const char *name, const struct stat
     from = open_directory(upper, name);
     if (from < 0)
         return errno;
-    failed = commit_directory(lower, from);
+    failed = commit_directory(commit, lower, from);
     if (failed != 0)
         return failed;
     if (fstat(lower, &there) != 0)
@@ -215,17 +221,18 @@ static int commit_into(int lower, int upper, const char *name, const struct stat
     return 0;
 }
 
-static int commit_below(int lower, int upper, const char *name, const struct stat *status)
+static int commit_below(const struct commit *commit, int lower, int upper, const char *name,
+                        const struct stat *status)
 {
     int failed = make_directory(lower, name);
     owned_fd int below = failed == 0 ? open_directory(lower, name) : -1;
 
     if (failed != 0)
         return failed;
-    return below < 0 ? errno : commit_into(below, upper, name, status);
+    return below < 0 ? errno : commit_into(commit, below, upper, name, status);
 }
 
-static int commit_entry(int lower, int upper, const char *name)
+static int commit_entry(const struct commit *commit, int lower, int upper, const char *name)
 {
     struct stat status;
 
@@ -234,12 +241,12 @@ static int commit_entry(int lower, int upper, const char *name)
     if (cow_stands_for(&status))
         return 0;
     if (S_ISDIR(status.st_mode))
-        return commit_below(lower, upper, name, &status);
-    return S_ISLNK(status.st_mode) ? commit_link(lower, upper, name)
-                                   : commit_file(lower, upper, name, &status);
+        return commit_below(commit, lower, upper, name, &status);
+    return S_ISLNK(status.st_mode) ? commit_link(commit, lower, upper, name)
+                                   : commit_file(commit, lower, upper, name, &status);
 }
 
-static int commit_directory(int lower, int upper)
+static int commit_directory(const struct commit *commit, int lower, int upper)
 {
     owned_directory DIR *entries = list(upper);
     const struct dirent *entry;
@@ -247,7 +254,7 @@ static int commit_directory(int lower, int upper)
 
     while (failed == 0 && (errno = 0, entry = readdir(entries)))
         if (!is_dots(entry->d_name))
-            failed = commit_entry(lower, upper, entry->d_name);
+            failed = commit_entry(commit, lower, upper, entry->d_name);
     return failed != 0 ? failed : errno;
 }
 
@@ -286,16 +293,21 @@ static int commit_removal(const char *path, void *context)
 
 int cow_commit(struct cow *cow, struct error *error)
 {
+    struct commit commit;
     struct stat status;
+    uint64_t number;
     int failed;
 
+    if (getrandom(&number, sizeof number, 0) != (ssize_t)sizeof number)
+        return error_set(error, errno, "cannot have a random number");
+    (void)snprintf(commit.beside, sizeof commit.beside, ".boxsup-%016" PRIx64, number);
     if (fstat(cow->tree, &status) != 0)
         return error_set(error, errno, "cannot open the upper layer");
     if (cow_stands_for(&status))
         return 0; /* nobody looked at it */
     failed = cow_each_removed(cow, commit_removal, cow);
     if (failed == 0)
-        failed = commit_into(cow->lower, cow->holder, COW_TREE, &status);
+        failed = commit_into(&commit, cow->lower, cow->holder, COW_TREE, &status);
     if (failed != 0)
         return error_set(error, failed, "cannot write back to %s", cow->profile->cow);
     return 0;

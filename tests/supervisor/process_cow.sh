@@ -140,6 +140,42 @@ if [[ $(id -u) -eq 0 ]]; then
     as=()
 fi
 
+# Killed while it writes back: each file is the old one or the new one, whole.
+rm -rf "$directory"
+mkdir "$directory"
+cat >"$work/kills.py" <<'EOF'
+import os, signal, subprocess, sys, time
+directory, between = sys.argv[1], 0
+for attempt in range(6):
+    for number in range(200):
+        with open(f"{directory}/{number}", "w") as file:
+            file.write("old" * 2000)
+    before = {name: os.stat(f"{directory}/{name}").st_ino for name in os.listdir(directory)}
+    boxsup = subprocess.Popen(sys.argv[2:])
+    while boxsup.poll() is None and all(
+            before.get(entry.name) == entry.inode() for entry in os.scandir(directory)):
+        time.sleep(0.0005)
+    time.sleep(0.0005 * attempt)
+    boxsup.kill()
+    boxsup.wait()
+    contents = set()
+    for name in os.listdir(directory):
+        if name.startswith(".boxsup-"):
+            os.unlink(f"{directory}/{name}")
+            continue
+        with open(f"{directory}/{name}") as file:
+            contents.add(file.read())
+    assert contents <= {"old" * 2000, "new" * 2000}, contents
+    between += len(contents) == 2
+sys.exit(0 if between else "it was never killed in the middle")
+EOF
+timeout -k 5 "$limit" python3 "$work/kills.py" "$directory" \
+    "$boxsup" run --cow="$directory" --commit -- python3 -c 'import os, sys
+for name in os.listdir(sys.argv[1]):
+    with open(f"{sys.argv[1]}/{name}", "w") as file:
+        file.write("new" * 2000)' "$directory" 2>"$work/err" || fail "$(tail -n 1 "$work/err")"
+rm -rf "$work/uppers"/*
+
 # An upper layer that is named stays, with what changed and nothing else.
 fresh
 options=(--upper="$work/mine")
