@@ -1425,8 +1425,8 @@ bool ledger_map_reclaim(struct ledger *ledger, struct ledger_actor *actor,
 static void examine(struct ledger *ledger, uint64_t start, uint64_t end, struct ledger_range *range)
 {
     struct ledger_position position = ledger_index_find(ledger, start);
-    *range =
-        (struct ledger_range){.prot = at(ledger, position)->prot, .one_prot = true, .kept = true};
+    *range = (struct ledger_range){.one_prot = true, .kept = true};
+    range->prot = position.node ? at(ledger, position)->prot : 0;
     for (; position.node && at(ledger, position)->start < end;
          position = ledger_index_next(position)) {
         const struct ledger_mapping *mapping = at(ledger, position);

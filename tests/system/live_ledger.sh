@@ -13,6 +13,7 @@ END
 chmod 755 "$work/program"
 
 # The program may not have come that far, or never have been started.
+# shellcheck disable=SC2016
 release() { timeout 10 bash -c 'echo >"$1"' release "$work/go" || true; }
 
 timeout -k 5 60 env BOXLEDGER_SHIM="$shim" "$boxledger" run --rescue --ledger="$work/live" \
