@@ -59,6 +59,21 @@ void evidence_left(struct evidence_case *the, uint64_t owner_serial, uint64_t no
     the->serial[the->owners++] = owner_serial;
 }
 
+void evidence_witness(struct evidence_case *the, uint64_t owner_serial, uint32_t look)
+{
+    if (the->look != look) {
+        the->look = look;
+        the->one = owner_serial;
+        the->several = false;
+    }
+    the->several |= the->one != owner_serial;
+}
+
+bool evidence_has_witnesses(const struct evidence_case *the, uint32_t look)
+{
+    return the->look == look && the->several;
+}
+
 void evidence_acquit(struct evidence *evidence, uint32_t stack)
 {
     for (unsigned i = 0; i < EVIDENCE_KEYS; i++) {
@@ -190,8 +205,7 @@ void evidence_count(struct evidence *evidence, const struct evidence_key *key, u
 bool evidence_taken_since(const struct evidence *evidence, const struct evidence_case *the,
                           uint32_t tid, uint64_t since_ns)
 {
-    const struct evidence_thread *thread =
-        thread_of((struct evidence *)evidence, the, tid, false);
+    const struct evidence_thread *thread = thread_of((struct evidence *)evidence, the, tid, false);
     if (!thread || thread->taken < EVIDENCE_TAKEN) {
         return false;
     }

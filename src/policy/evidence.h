@@ -3,10 +3,10 @@
  *
  * A stack is looked at for one kind of thing at a time: mappings of one size, descriptors of one
  * kind. It is convicted once eight different sandboxes have ended and each has left one. A thing of
- * its own is then lost if, since it lay idle, eight more of the like were taken rather than that one
- * used again: who keeps a pool looks there first. A pool may be a thread's own, so they are to be
- * taken by the thread that took it; by any, once that is gone. One release that was not reclaim's
- * acquits the stack for good.
+ * its own is then lost if, since it lay idle, eight more of the like were taken rather than that
+ * one used again: who keeps a pool looks there first. A pool may be a thread's own, so they are to
+ * be taken by the thread that took it; by any, once that is gone. One release that was not
+ * reclaim's acquits the stack for good.
  *
  * Only numbers go in here: who asks has made sure that the things are really there. Nothing here
  * calls, waits or allocates; one thread at a time, but for evidence_late.
@@ -41,6 +41,10 @@ struct evidence_case {
     bool acquitted;                      /* it does release */
     uint64_t serial[EVIDENCE_SANDBOXES]; /* of sandboxes that ended and left one */
     uint64_t first_ns;                   /* when the first of them had settled */
+    /* Of the present look: the first sandbox that left one, and whether there are others. */
+    uint32_t look;
+    bool several;
+    uint64_t one;
 };
 
 /* What one thread took of one case: when, the last ones. */
@@ -76,8 +80,12 @@ struct evidence_case *evidence_of(struct evidence *evidence, const struct eviden
 void evidence_left(struct evidence_case *the, uint64_t owner_serial, uint64_t now_ns);
 bool evidence_knows(const struct evidence_case *the, uint64_t owner_serial);
 
-/* Once a look, first the one and then the other for everything that is held, whoever owns it: by the
- * thread that took it, and when (ns). What no case is open for is not counted. */
+/* A sandbox that ended has one still, in this look; two of them have. */
+void evidence_witness(struct evidence_case *the, uint64_t owner_serial, uint32_t look);
+bool evidence_has_witnesses(const struct evidence_case *the, uint32_t look);
+
+/* Once a look, first the one and then the other for everything that is held, whoever owns it: by
+ * the thread that took it, and when (ns). What no case is open for is not counted. */
 void evidence_count_begins(struct evidence *evidence);
 void evidence_count(struct evidence *evidence, const struct evidence_key *key, uint32_t tid,
                     uint64_t taken_ns);

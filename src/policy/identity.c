@@ -11,8 +11,8 @@
 
 #include "raw.h"
 
-#define PIDFS 0x50494446   /* linux/magic.h, Linux 6.9: a pidfd has an inode of its own */
-#define PIPEFS 0x50495045  /* linux/magic.h */
+#define PIDFS 0x50494446  /* linux/magic.h, Linux 6.9: a pidfd has an inode of its own */
+#define PIPEFS 0x50495045 /* linux/magic.h */
 #define RANGE_PROBES 8u
 #define PAGE_SHIFT 12u
 
@@ -57,7 +57,32 @@ static enum identity_strength strength_of(int fd, const struct statx *status, ui
     }
 }
 
-void identity_take_fd(struct identity *identity, const struct ledger *ledger, int fd)
+/* Kinds that share an inode with all others, or are a device. */
+static bool is_weak(uint16_t kind)
+{
+    switch (kind) {
+    case LEDGER_FD_EVENTFD:
+    case LEDGER_FD_EPOLL:
+    case LEDGER_FD_TIMERFD:
+    case LEDGER_FD_SIGNALFD:
+    case LEDGER_FD_INOTIFY:
+    case LEDGER_FD_FANOTIFY:
+    case LEDGER_FD_IO_URING:
+    case LEDGER_FD_USERFAULTFD:
+    case LEDGER_FD_PERF:
+    case LEDGER_FD_BPF:
+    case LEDGER_FD_SECCOMP:
+    case LEDGER_FD_KVM_VM:
+    case LEDGER_FD_KVM_VCPU:
+    case LEDGER_FD_KVM_DEVICE:
+    case LEDGER_FD_LANDLOCK:
+        return true;
+    default:
+        return false;
+    }
+}
+
+void identity_take_fd(struct identity *identity, const struct ledger *ledger, int fd, bool assigned)
 {
     const struct ledger_fd *record = ledger_fd_record(ledger, fd);
     if (!record || (uint32_t)fd >= IDENTITY_FDS) {
@@ -67,13 +92,19 @@ void identity_take_fd(struct identity *identity, const struct ledger *ledger, in
     uint32_t state = __atomic_load_n(&record->state, __ATOMIC_ACQUIRE);
     struct statx status;
     __atomic_store_n(&place->state, 0, __ATOMIC_RELEASE);
-    if ((state & 7) != LEDGER_LIVE || !stat_fd(fd, &status)) {
+    if ((state & 7) != LEDGER_LIVE || is_weak(record->kind) || !stat_fd(fd, &status)) {
         return;
     }
-    place->strength = strength_of(fd, &status, record->kind);
+    place->strength = (uint16_t)strength_of(fd, &status, record->kind);
+    place->assigned = assigned;
     place->device = device_of(&status);
     place->inode = status.stx_ino;
     __atomic_store_n(&place->state, state, __ATOMIC_RELEASE);
+}
+
+bool identity_fd_assigned(const struct identity *identity, int fd)
+{
+    return fd >= 0 && (uint32_t)fd < IDENTITY_FDS && identity->fds[fd].assigned;
 }
 
 void identity_forget_fd(struct identity *identity, int fd)
@@ -134,7 +165,22 @@ void identity_take_range(struct identity *identity, uint64_t start, uint64_t end
     __atomic_store_n(&range->inode, 0, __ATOMIC_RELEASE);
     range->start = start;
     range->end = end;
+    range->assigned = 0;
     __atomic_store_n(&range->inode, identity_inode(fd), __ATOMIC_RELEASE);
+}
+
+void identity_assign_range(struct identity *identity, uint64_t start, uint64_t end)
+{
+    struct identity_range *range = range_of(identity, start, false);
+    if (range && range->end == end) {
+        range->assigned = 1;
+    }
+}
+
+bool identity_range_assigned(const struct identity *identity, uint64_t start, uint64_t end)
+{
+    const struct identity_range *range = range_of(identity, start, false);
+    return range && range->end == end && range->assigned;
 }
 
 uint64_t identity_of_range(const struct identity *identity, uint64_t start, uint64_t end)

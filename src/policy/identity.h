@@ -14,8 +14,8 @@
 
 #include "ledger/ledger.h"
 
-#define IDENTITY_FDS 65536u    /* higher numbers have none, and are never reclaimed */
-#define IDENTITY_RANGES 65536u /* mapped at one time, by their start; a power of two */
+#define IDENTITY_FDS 16384u    /* higher numbers have none, and are never reclaimed */
+#define IDENTITY_RANGES 16384u /* mapped at one time, by their start */
 
 enum identity_strength {
     IDENTITY_NONE,
@@ -25,13 +25,15 @@ enum identity_strength {
 
 struct identity_fd {
     uint32_t state; /* the record's word at that time; 0: none */
-    uint32_t strength;
+    uint16_t strength;
+    uint16_t assigned; /* the supervisor said whose it is */
     uint64_t device, inode;
 };
 
 struct identity_range {
     uint64_t start, end;
     uint64_t inode; /* of the file; 0: none */
+    uint32_t assigned;
 };
 
 struct identity {
@@ -41,7 +43,9 @@ struct identity {
 
 /* Asks the kernel what `fd` is and remembers it for its record as it is now. One statx(2), of a
  * pidfd a statfs(2) as well: not in a thread with a filter. */
-void identity_take_fd(struct identity *identity, const struct ledger *ledger, int fd);
+void identity_take_fd(struct identity *identity, const struct ledger *ledger, int fd,
+                      bool assigned);
+bool identity_fd_assigned(const struct identity *identity, int fd);
 
 /* Never reclaimed: somebody may hold what is not written yet. */
 void identity_forget_fd(struct identity *identity, int fd);
@@ -57,6 +61,10 @@ uint64_t identity_inode(int fd);
 
 /* mmap has just put this there, of the file that `fd` is. */
 void identity_take_range(struct identity *identity, uint64_t start, uint64_t end, int fd);
+
+/* boxledger_assign_range, of what was mapped as exactly this range. */
+void identity_assign_range(struct identity *identity, uint64_t start, uint64_t end);
+bool identity_range_assigned(const struct identity *identity, uint64_t start, uint64_t end);
 
 /* The inode of the file that was mapped as exactly this range; 0: not known. */
 uint64_t identity_of_range(const struct identity *identity, uint64_t start, uint64_t end);

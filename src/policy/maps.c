@@ -67,8 +67,8 @@ static enum maps_name name_at(const struct cursor *cursor)
 
 static bool is_alike(const struct maps_range *range, const struct maps_range *line)
 {
-    return range->inode == line->inode && range->prot == line->prot &&
-           range->name == line->name && range->shared == line->shared;
+    return range->inode == line->inode && range->prot == line->prot && range->name == line->name &&
+           range->shared == line->shared;
 }
 
 static void note(struct maps_range *range, const struct maps_range *line)
@@ -98,9 +98,9 @@ uint32_t maps_line(struct maps_range *ranges, uint32_t count, uint32_t first, co
     if (cursor.end - cursor.at < 4 || line.start >= line.end) {
         return first;
     }
-    line.prot = (uint8_t)((cursor.at[0] == 'r' ? PROT_READ : 0) |
-                          (cursor.at[1] == 'w' ? PROT_WRITE : 0) |
-                          (cursor.at[2] == 'x' ? PROT_EXEC : 0));
+    line.prot =
+        (uint8_t)((cursor.at[0] == 'r' ? PROT_READ : 0) | (cursor.at[1] == 'w' ? PROT_WRITE : 0) |
+                  (cursor.at[2] == 'x' ? PROT_EXEC : 0));
     line.shared = cursor.at[3] == 's';
     skip_word(&cursor); /* the protection */
     skip_word(&cursor); /* the offset */

@@ -203,7 +203,8 @@ static void give_up_fd(struct quarantine *quarantine, const struct policy_event 
     struct ledger_fd_flight flight =
         ledger_fd_fly_reclaimed(event->ledger, entry->fd, entry->since_ns);
     if (flight.state || FAULT(reclaim_late_twice)) {
-        if (FAULT(quarantine_blind) || FAULT(reclaim_late_twice) || identity_inode(entry->fd) == entry->inode) {
+        if (FAULT(quarantine_blind) || FAULT(reclaim_late_twice) ||
+            identity_inode(entry->fd) == entry->inode) {
             raw_syscall1(SYS_close, entry->fd);
         }
         ledger_fd_released(event->ledger, event->actor, entry->fd, flight, false);
@@ -453,7 +454,8 @@ static uint64_t cut_range(struct quarantine *quarantine, struct quarantine_range
     struct quarantine_range old = *range;
     uint64_t from = start > old.start ? start : old.start;
     uint64_t to = end < old.end ? end : old.end;
-    struct quarantine_range *upper = from > old.start && to < old.end ? new_range(quarantine) : NULL;
+    struct quarantine_range *upper =
+        from > old.start && to < old.end ? new_range(quarantine) : NULL;
     if (upper) { /* both ends stay */
         *upper = old;
         upper->start = to;

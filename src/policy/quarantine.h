@@ -17,7 +17,7 @@
 #include "maps.h"
 #include "policy.h"
 
-#define QUARANTINE_FDS 65536u   /* at most, whatever the options say */
+#define QUARANTINE_FDS 8192u    /* at most, whatever the options say */
 #define QUARANTINE_RANGES 1024u /* likewise: each may be a VMA of its own */
 #define QUARANTINE_SPARE 64u    /* of these, for what late releases of parts leave */
 

@@ -16,6 +16,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 
+#include "allocator.h"
 #include "evidence.h"
 #include "identity.h"
 #include "ledger/fault.h"
@@ -26,10 +27,10 @@
 #define MS UINT64_C(1000000)
 #define LOOKS_PER_SETTLING 4u
 #define LOOK_INTERVAL_MS 50u /* at least */
-#define SHARE_OF_TIME 20u    /* a look that takes nothing may take one part in so many of the time */
-#define SHARE_AT_WORK 3u     /* one that does */
-#define CANDIDATES 4096u     /* of each kind in one look; the others are the next one's */
-#define FIRST_FD 3           /* below it are the process's own, whatever was put there */
+#define SHARE_OF_TIME 20u /* a look that takes nothing may take one part in so many of the time */
+#define SHARE_AT_WORK 3u  /* one that does */
+#define CANDIDATES 2048u  /* of each kind in one look; the others are the next one's */
+#define FIRST_FD 3        /* below it are the process's own, whatever was put there */
 
 /* What was left, and may be reclaimed if all agree. */
 struct candidate {
@@ -38,9 +39,10 @@ struct candidate {
     uint64_t settled_ns; /* since when it has lain idle */
     uint32_t owner;
     uint32_t tid;
-    int32_t fd;     /* where it is one */
-    uint32_t state; /* and its record's word when it was judged */
-    bool promised;
+    int32_t fd;                    /* where it is one */
+    uint32_t state;                /* and its record's word when it was judged */
+    bool promised;                 /* that the sandbox is over and done with */
+    bool surely_its;               /* not by a scope alone */
     struct ledger_mapping mapping; /* as it was then */
 };
 
@@ -65,6 +67,8 @@ struct reclaim {
     struct maps_range asked[CANDIDATES];
     uint64_t open_vms[OPEN_VMS / 64];
     char buffer[MAPS_BUFFER];
+    uint32_t look; /* the n-th */
+    struct allocator allocator;
     struct evidence evidence;
     struct identity identity;
     struct quarantine quarantine;
@@ -124,10 +128,10 @@ static void found_fd(const struct ledger *ledger, const struct left_thing *thing
     it->tid = thing->fd->tid;
     it->state = thing->fd->state;
     it->fd = (int32_t)thing->index;
+    it->surely_its = identity_fd_assigned(&reclaim->identity, it->fd);
     if (reclaim->fd_count < CANDIDATES && it->fd >= FIRST_FD &&
         has_ended(ledger, thing->fd->owner) &&
-        is_known(identity_claimed(&reclaim->identity, it->fd, it->state), it) &&
-        !is_hopeless(it)) {
+        is_known(identity_claimed(&reclaim->identity, it->fd, it->state), it) && !is_hopeless(it)) {
         reclaim->fds[reclaim->fd_count++] = *it;
     }
 }
@@ -145,27 +149,37 @@ static bool is_plain(const struct ledger_mapping *mapping)
            (file || !(mapping->detail & LEDGER_WATCHED));
 }
 
-/* Memory without a file has no identity. It is the sandbox's if the supervisor said so, or gave it
- * to the VM as a whole; what was merely taken in a scope may be an allocator's. */
+/* What the supervisor said, or its VM had as a whole. */
 static bool is_surely_its(const struct ledger_mapping *mapping)
 {
-    return (mapping->detail & LEDGER_ASSIGNED) ||
-           (mapping->bound_owner && !(mapping->flags & LEDGER_SPLIT));
+    bool assigned = mapping->flags & LEDGER_FILE_MAP
+                        ? identity_range_assigned(&reclaim->identity, mapping->start, mapping->end)
+                        : (mapping->detail & LEDGER_ASSIGNED) != 0;
+    return assigned || (mapping->bound_owner && !(mapping->flags & LEDGER_SPLIT));
+}
+
+/* Memory without a file has no identity: it goes on a promise only, and neither what was merely
+ * taken in a scope nor what malloc or its like mapped. */
+static bool can_be_known(const struct candidate *it)
+{
+    const struct ledger_mapping *mapping = &it->mapping;
+    if (mapping->flags & LEDGER_FILE_MAP) {
+        return identity_of_range(&reclaim->identity, mapping->start, mapping->end) != 0;
+    }
+    return it->promised && it->surely_its &&
+           !allocator_made(&reclaim->allocator, reclaim->ledger, mapping->stack);
 }
 
 static void found_range(const struct ledger *ledger, const struct left_thing *thing,
                         struct candidate *it)
 {
     const struct ledger_mapping *mapping = thing->mapping;
-    it->key = (struct evidence_key){.stack = mapping->stack,
-                                    .kind = EVIDENCE_MAPPING,
-                                    .size = mapping->end - mapping->start};
+    it->key = (struct evidence_key){
+        .stack = mapping->stack, .kind = EVIDENCE_MAPPING, .size = mapping->end - mapping->start};
     it->tid = mapping->tid;
     it->mapping = *mapping;
-    bool known = mapping->flags & LEDGER_FILE_MAP
-                     ? identity_of_range(&reclaim->identity, mapping->start, mapping->end) != 0
-                     : it->promised && is_surely_its(mapping);
-    if (reclaim->range_count == CANDIDATES || !known || !is_plain(mapping) ||
+    it->surely_its = is_surely_its(mapping);
+    if (reclaim->range_count == CANDIDATES || !is_plain(mapping) || !can_be_known(it) ||
         !has_ended(ledger, mapping->owner) || !has_ended(ledger, mapping->bound_owner) ||
         is_hopeless(it)) {
         return;
@@ -235,9 +249,9 @@ static void note_open_vms(const struct ledger *ledger)
     }
     for (uint32_t fd = 0; fd < fds; fd++) {
         const struct ledger_fd *record = ledger_fd_record(ledger, (int)fd);
-        bool of_vm = record && (record->kind == LEDGER_FD_KVM_VM ||
-                                record->kind == LEDGER_FD_KVM_VCPU ||
-                                record->kind == LEDGER_FD_KVM_DEVICE);
+        bool of_vm =
+            record && (record->kind == LEDGER_FD_KVM_VM || record->kind == LEDGER_FD_KVM_VCPU ||
+                       record->kind == LEDGER_FD_KVM_DEVICE);
         if (of_vm && !FAULT(reclaim_with_vcpu)) {
             uint32_t bit = record->owner % OPEN_VMS;
             reclaim->open_vms[bit / 64] |= UINT64_C(1) << bit % 64;
@@ -298,8 +312,8 @@ static bool is_confirmed(const struct candidate *it)
 }
 
 /* The number is occupied from one moment to the next: it is never free in between. */
-static bool reclaim_fd(const struct policy_event *event, const struct candidate *it, int placeholder,
-                       uint64_t inode)
+static bool reclaim_fd(const struct policy_event *event, const struct candidate *it,
+                       int placeholder, uint64_t inode)
 {
     struct ledger *ledger = event->ledger;
     struct quarantine *quarantine = &reclaim->quarantine;
@@ -325,7 +339,18 @@ static bool reclaim_fd(const struct policy_event *event, const struct candidate 
     return done;
 }
 
-/* The kernel has it still: what does that say of its stack, and may it go? */
+/* The kernel has it still: another sandbox may need that as a witness. */
+static void witness(const struct candidate *it)
+{
+    struct evidence_case *the = evidence_of(&reclaim->evidence, &it->key, true);
+    if (the) {
+        evidence_witness(the, it->serial, reclaim->look);
+    }
+}
+
+/* Once all have been witnesses: what does it say of its stack, and may it go? What is a sandbox's
+ * by its scope alone may be anybody's that was made then, a library's connection: two have left the
+ * like. */
 static bool weigh(const struct policy_event *event, const struct candidate *it)
 {
     struct evidence_case *the = evidence_of(&reclaim->evidence, &it->key, true);
@@ -334,7 +359,10 @@ static bool weigh(const struct policy_event *event, const struct candidate *it)
     } else if (the) {
         evidence_left(the, it->serial, it->settled_ns);
     }
-    return it->promised || is_lost(event, it, the);
+    if (it->promised) {
+        return it->surely_its || (the && evidence_has_witnesses(the, reclaim->look));
+    }
+    return is_lost(event, it, the);
 }
 
 /* Where no number is free for a placeholder, one that is occupied already does as well, or what the
@@ -348,6 +376,11 @@ static uint32_t reclaim_fds(const struct policy_event *event,
     *borrowed = 0;
     if (number < 0) {
         number = quarantine_youngest(&reclaim->quarantine, event->ledger, &inode);
+    }
+    for (uint32_t i = 0; i < reclaim->fd_count; i++) {
+        if (is_confirmed(&reclaim->fds[i])) {
+            witness(&reclaim->fds[i]);
+        }
     }
     for (uint32_t i = 0; i < reclaim->fd_count; i++) {
         const struct candidate *it = &reclaim->fds[i];
@@ -463,6 +496,11 @@ static uint32_t reclaim_ranges(const struct policy_event *event,
     }
     note_open_vms(event->ledger);
     for (uint32_t i = 0; i < count; i++) {
+        if (is_same_range(&reclaim->ranges[reclaim->by_start[i]], &reclaim->asked[i])) {
+            witness(&reclaim->ranges[reclaim->by_start[i]]);
+        }
+    }
+    for (uint32_t i = 0; i < count; i++) {
         const struct candidate *it = &reclaim->ranges[reclaim->by_start[i]];
         if (is_same_range(it, &reclaim->asked[i]) && weigh(event, it) &&
             !is_open_vm(it->mapping.bound_owner) && !is_open_vm(it->mapping.owner) &&
@@ -520,6 +558,7 @@ static uint32_t look(const struct policy_event *event)
     }
     reclaim->crowded = is_crowded(ledger);
     reclaim->fd_count = reclaim->range_count = 0;
+    reclaim->look++;
     struct left_terms terms = {
         .now_ns = event->now_ns,
         .settle_ns = reclaim->settle_ns,
@@ -665,8 +704,8 @@ bool reclaim_range_flies(const struct policy_event *event, uint64_t start, uint6
     if (bytes != 0 && late) {
         evidence_late(&reclaim->evidence, of);
         __atomic_add_fetch(&event->ledger->header->late_releases, 1, __ATOMIC_RELAXED);
-        ledger_note(event->ledger, event->actor, LEDGER_EVENT_LATE_UNMAP, 0, stack, of, start, bytes,
-                    event->now_ns);
+        ledger_note(event->ledger, event->actor, LEDGER_EVENT_LATE_UNMAP, 0, stack, of, start,
+                    bytes, event->now_ns);
     }
     return false;
 }
@@ -678,10 +717,10 @@ bool reclaim_gives_way(const struct policy_event *event, uint64_t start, uint64_
            take_range(event, start, end, &of) == end - start;
 }
 
-void reclaim_fd_owned(const struct policy_event *event, int fd)
+void reclaim_fd_owned(const struct policy_event *event, int fd, bool assigned)
 {
     if (reclaim && event->may_call && event->watching_fds) {
-        identity_take_fd(&reclaim->identity, event->ledger, fd);
+        identity_take_fd(&reclaim->identity, event->ledger, fd, assigned);
     }
 }
 
@@ -696,5 +735,12 @@ void reclaim_range_mapped(const struct policy_event *event, uint64_t start, uint
 {
     if (reclaim && event->may_call) {
         identity_take_range(&reclaim->identity, start, end, fd);
+    }
+}
+
+void reclaim_range_assigned(uint64_t start, uint64_t end)
+{
+    if (reclaim) {
+        identity_assign_range(&reclaim->identity, start, end);
     }
 }

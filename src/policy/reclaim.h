@@ -48,13 +48,17 @@ bool reclaim_range_flies(const struct policy_event *event, uint64_t start, uint6
  * given up to it now: the call is to be made again with MAP_FIXED. */
 bool reclaim_gives_way(const struct policy_event *event, uint64_t start, uint64_t end);
 
-/* A descriptor became a sandbox's: what it is, to know it again. */
-void reclaim_fd_owned(const struct policy_event *event, int fd);
+/* A descriptor became a sandbox's: what it is, to know it again. `assigned`: by the supervisor's
+ * word. */
+void reclaim_fd_owned(const struct policy_event *event, int fd, bool assigned);
 
 /* A stream writes to it: it may hold what is not written yet. */
 void reclaim_fd_buffered(int fd);
 
 /* mmap has just put this there, of the file that `fd` is. */
 void reclaim_range_mapped(const struct policy_event *event, uint64_t start, uint64_t end, int fd);
+
+/* boxledger_assign_range. */
+void reclaim_range_assigned(uint64_t start, uint64_t end);
 
 #endif

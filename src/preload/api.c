@@ -5,6 +5,7 @@
 #include "boxledger.h"
 
 #include "police.h"
+#include "policy/reclaim.h"
 #include "shim.h"
 
 static int result_of(int error)
@@ -85,7 +86,11 @@ EXPORT int boxledger_shim_assign_range(boxledger_owner owner, const void *start,
     uint64_t first = (uintptr_t)start & shim.page_mask;
     uint64_t end = ((uint64_t)(uintptr_t)start + bytes + ~shim.page_mask) & shim.page_mask;
     struct sandbox_event event = shim_sandbox_event(HERE);
-    return result_of(bytes ? api_assign_range(&event, owner, first, end) : EINVAL);
+    int error = bytes ? api_assign_range(&event, owner, first, end) : EINVAL;
+    if (error == 0 && owner != 0 && shim_polices(POLICY_RECLAIM)) {
+        reclaim_range_assigned(first, end);
+    }
+    return result_of(error);
 }
 
 EXPORT int boxledger_shim_usage(boxledger_owner owner, struct boxledger_usage *usage)

@@ -48,8 +48,8 @@ void police_fds_fly(const struct unwind_start *here, unsigned first, unsigned la
 /* The same for [start, end). `stack` 0: what is there is replaced, which is no late release. */
 bool police_range_flies(uint64_t start, uint64_t end, uint32_t stack);
 
-/* A descriptor became a sandbox's. */
-void police_fd_owned(const struct unwind_start *here, int fd);
+/* A descriptor became a sandbox's; `assigned`: because the supervisor said so. */
+void police_fd_owned(const struct unwind_start *here, int fd, bool assigned);
 
 /* Whether the sandbox that would take `count` descriptors, or the owner that would get them (0: it
  * goes by the scope), has no room for them: errno is EMFILE then, and the call is not made. */

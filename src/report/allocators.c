@@ -1,20 +1,28 @@
 /*
- * allocators.c: the names under which memory is allocated. By name alone: an allocator without
- * symbols is not recognised.
+ * allocators.c: see allocators.h. By name alone: an allocator without symbols is not recognised.
  */
 #include "report/allocators.h"
 
 #include <string.h>
 
-/* malloc.3, posix_memalign.3 */
 static const char *const functions[] = {
-    "malloc",   "calloc",         "realloc", "reallocarray", "aligned_alloc",
-    "memalign", "posix_memalign", "valloc",  "pvalloc",
+#define ALLOCATOR_FUNCTION(name) name,
+#define ALLOCATOR_PREFIX(name)
+#define ALLOCATOR_MANGLED(name)
+#include "allocators.def"
+#undef ALLOCATOR_FUNCTION
+#undef ALLOCATOR_PREFIX
+#undef ALLOCATOR_MANGLED
 };
 
-/* C++'s, Rust's, and those of jemalloc, mimalloc and tcmalloc under names of their own. */
 static const char *const prefixes[] = {
-    "operator new", "__rust_alloc", "__rdl_alloc", "_rjem_", "je_", "mi_", "tc_",
+#define ALLOCATOR_FUNCTION(name)
+#define ALLOCATOR_PREFIX(name) name,
+#define ALLOCATOR_MANGLED(name)
+#include "allocators.def"
+#undef ALLOCATOR_FUNCTION
+#undef ALLOCATOR_PREFIX
+#undef ALLOCATOR_MANGLED
 };
 
 static bool is_allocator(const char *function)
