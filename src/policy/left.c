@@ -98,8 +98,8 @@ static const struct ledger_owner *outermost(const struct ledger *ledger, uint32_
 static bool is_over(const struct ledger *ledger, const struct left_terms *terms,
                     const struct ledger_owner *record)
 {
-    uint32_t ended = (uint32_t)__atomic_load_n(&ledger->header->owners_ended[record->kind],
-                                               __ATOMIC_RELAXED);
+    uint32_t ended =
+        (uint32_t)__atomic_load_n(&ledger->header->owners_ended[record->kind], __ATOMIC_RELAXED);
     bool later = record->ended_order != 0 && ended - record->ended_order >= LEFT_LATER_ENDS;
     return record->ended_ns + terms->settle_ns <= terms->now_ns || (terms->crowded && later);
 }

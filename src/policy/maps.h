@@ -10,10 +10,10 @@
 #include <stdint.h>
 
 enum maps_name {
-    MAPS_NOTHING,   /* anonymous memory without a name, or with one that a program gave it */
-    MAPS_ZERO,      /* shared anonymous memory */
-    MAPS_FILE,      /* a path */
-    MAPS_KERNELS,   /* [heap], [stack], [vdso] and their kin */
+    MAPS_NOTHING, /* anonymous memory without a name, or with one that a program gave it */
+    MAPS_ZERO,    /* shared anonymous memory */
+    MAPS_FILE,    /* a path */
+    MAPS_KERNELS, /* [heap], [stack], [vdso] and their kin */
 };
 
 /* What is asked, and the answer. Alike: of one protection, one sharing, one inode, one name. */

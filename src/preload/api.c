@@ -73,7 +73,7 @@ EXPORT int boxledger_shim_assign_fd(boxledger_owner owner, int fd)
     struct sandbox_event event = shim_sandbox_event(HERE);
     int error = api_assign_fd(&event, owner, fd);
     if (error == 0 && shim_polices(POLICY_RECLAIM)) {
-        police_fd_owned(HERE, fd);
+        police_fd_owned(HERE, fd, owner != 0);
     }
     return result_of(error);
 }

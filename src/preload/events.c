@@ -195,7 +195,7 @@ static __attribute__((noinline)) void taken(int fd, enum ledger_fd_kind kind, un
         ledger_fd_take(&shim.ledger, actor, fd, &event);
     }
     if (unlikely(owner != 0) && shim_polices(POLICY_RECLAIM)) {
-        police_fd_owned(NULL, fd);
+        police_fd_owned(NULL, fd, false);
     }
     if (unlikely((uint32_t)fd >= shim.nearly_full_fd)) {
         shim_nearly_full_fds(stack);
