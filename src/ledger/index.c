@@ -7,6 +7,7 @@
  */
 #include "index.h"
 
+#define CACHE_LINE 64u
 #define NODES_A_PAGE 512u /* 256 KiB at a time */
 
 struct path {
@@ -99,6 +100,11 @@ struct ledger_index_node *ledger_index_leaf(struct ledger_index *index, uint64_t
     struct ledger_index_node *node = index->root;
     while (!node->leaf) {
         node = node->i.child[ledger_index_rank(node->i.key + 1, node->count - 1, key)];
+        /* Of a large index all of it is out of the cache, and comes faster at once than line by
+         * line. */
+        for (size_t line = 0; line < sizeof(*node); line += CACHE_LINE) {
+            __builtin_prefetch((const char *)node + line);
+        }
     }
     index->cursor = node;
     return node;

@@ -266,10 +266,8 @@ static __attribute__((noinline)) UNWIND_READS_STACKS void thread_stack_find(void
     }
 }
 
-uintptr_t unwind_stack_top(uintptr_t sp)
+static __attribute__((noinline)) uintptr_t thread_stack_top(uintptr_t sp)
 {
-    if (sp >= main_lo && sp < main_hi)
-        return main_hi;
     if (!thread_looked)
         thread_stack_find();
     if (sp >= thread_stack.lo && sp < thread_stack.hi)
@@ -277,6 +275,16 @@ uintptr_t unwind_stack_top(uintptr_t sp)
     if (sp >= thread_altstack.lo && sp < thread_altstack.hi)
         return thread_altstack.hi;
     return 0;
+}
+
+static inline uintptr_t stack_top(uintptr_t sp)
+{
+    return sp - main_lo < main_hi - main_lo ? main_hi : thread_stack_top(sp);
+}
+
+uintptr_t unwind_stack_top(uintptr_t sp)
+{
+    return stack_top(sp);
 }
 
 /* ---- A walk -----------------------------------------------------------------------------------
@@ -304,7 +312,7 @@ struct walk {
 
 static void walk_enter_stack(struct walk *w)
 {
-    w->top = unwind_stack_top(w->sp);
+    w->top = stack_top(w->sp);
     w->entered = w->sp;
 }
 
@@ -737,7 +745,7 @@ uint32_t unwind_recall(const struct unwind_start *start)
 {
     uintptr_t top;
 
-    if (!LIKELY(unwind_modules_are_settled()) || (top = unwind_stack_top(start->sp)) == 0)
+    if (!LIKELY(unwind_modules_are_settled()) || (top = stack_top(start->sp)) == 0)
         return 0;
     return unwind_memo_recall(start, top);
 }

@@ -193,7 +193,8 @@ struct trace {
 };
 
 /* An operation. False: this is another stack, or none that can be followed. */
-static UNWIND_READS_STACKS bool trace_operate(struct trace *t, uint64_t word)
+static __attribute__((noinline)) UNWIND_READS_STACKS bool trace_operate(struct trace *t,
+                                                                        uint64_t word)
 {
     enum operation operation = operation_of(word);
     uintptr_t place = t->slot + (uintptr_t)place_of(word) * WORD, base = t->bp;
@@ -222,43 +223,43 @@ static UNWIND_READS_STACKS bool trace_operate(struct trace *t, uint64_t word)
 UNWIND_READS_STACKS uint32_t unwind_memo_recall(const struct unwind_start *start, uintptr_t top)
 {
     uint32_t epoch = atomic_load_explicit(&memo.epoch, memory_order_acquire), at, number;
-    struct trace t = {
-        .lowest = start->sp, .last = top - WORD, .slot = start->sp - WORD, .bp = start->bp};
+    const uintptr_t last = top - WORD;
+    uintptr_t slot = start->sp - WORD, value = 0;
+    struct trace t = {.lowest = start->sp, .last = last, .bp = start->bp};
+    const uint64_t *next;
     uint64_t word;
 
     if (atomic_load_explicit(&memo.filled, memory_order_acquire) != epoch || start->sp % WORD)
         return 0;
     at = edge_follow(0, start->pc, epoch);
-    if (at == 0)
-        return 0;
-    for (;;) {
-        word = word_at(at);
-        if (LIKELY(word >> VALUE_BITS)) {
-            uint64_t value;
-
-            t.slot += (word >> VALUE_BITS) * WORD;
-            if (t.slot > t.last)
+    for (next = &memo.word[at]; at != 0;) {
+        /* While the return addresses are those of this run. */
+        while (LIKELY((word = __atomic_load_n(next, __ATOMIC_RELAXED)) >> VALUE_BITS)) {
+            slot += (word >> VALUE_BITS) * WORD;
+            if (slot > last)
                 return 0;
-            value = unwind_strip_signature(*(const uintptr_t *)t.slot);
-            if (LIKELY(value == (word & VALUE_MASK))) {
-                at++;
-                continue;
-            }
-            at = edge_follow(at, value, epoch);
-            if (at == 0)
-                return 0;
-            continue;
+            value = unwind_strip_signature(*(const uintptr_t *)slot);
+            if (value != (word & VALUE_MASK))
+                break;
+            next++;
         }
-        if (operation_of(word) == OP_LEAF)
-            break;
-        if (!trace_operate(&t, word))
-            return 0;
-        at++;
+        if (word >> VALUE_BITS) {
+            at = edge_follow((uint32_t)(next - memo.word), value, epoch);
+            next = &memo.word[at];
+        } else if (LIKELY(operation_of(word) == OP_LEAF)) {
+            number = (uint32_t)(word >> LEAF_SHIFT);
+            /* Emptied meanwhile, this may have been pieces of two walks. */
+            atomic_thread_fence(memory_order_acquire);
+            return atomic_load_explicit(&memo.epoch, memory_order_relaxed) == epoch ? number : 0;
+        } else {
+            t.slot = slot;
+            if (!trace_operate(&t, word))
+                return 0;
+            slot = t.slot;
+            next++;
+        }
     }
-    number = (uint32_t)(word >> LEAF_SHIFT);
-    /* Emptied meanwhile, this may have been pieces of two walks. */
-    atomic_thread_fence(memory_order_acquire);
-    return atomic_load_explicit(&memo.epoch, memory_order_relaxed) == epoch ? number : 0;
+    return 0;
 }
 
 /* ---- Forgetting -------------------------------------------------------------------------------

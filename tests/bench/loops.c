@@ -363,6 +363,7 @@ int main(int argc, char **argv)
     uint64_t count = 1;
     uint64_t rounds = 3;
     uint64_t ms = 20;
+    uint64_t exactly = 0; /* so many turns, however long they take */
     uint64_t depth = 14;
     uint64_t scope = 0;
     int first = 1;
@@ -370,7 +371,8 @@ int main(int argc, char **argv)
            (option(argv[first], "--live", &live) || option(argv[first], "--fds", &fds) ||
             option(argv[first], "--owners", &owners) || option(argv[first], "--threads", &count) ||
             option(argv[first], "--rounds", &rounds) || option(argv[first], "--ms", &ms) ||
-            option(argv[first], "--depth", &depth) || option(argv[first], "--scope", &scope))) {
+            option(argv[first], "--depth", &depth) || option(argv[first], "--scope", &scope) ||
+            option(argv[first], "--turns", &exactly))) {
         first++;
     }
     if (first == argc || count < 1 || count > 64) {
@@ -414,12 +416,12 @@ int main(int argc, char **argv)
             fprintf(stderr, "loops: no row %s\n", argv[a]);
             return 2;
         }
-        uint64_t turns = 1;
+        uint64_t turns = exactly ? exactly : 1;
         uint64_t took;
-        while ((took = timed(threads, (int)count, row, turns)) < ms * 1000000 / 4) {
+        while (!exactly && (took = timed(threads, (int)count, row, turns)) < ms * 1000000 / 4) {
             turns *= 2;
         }
-        turns = turns * ms * 1000000 / took + 1;
+        turns = exactly ? exactly : turns * ms * 1000000 / took + 1;
         for (uint64_t round = 0; round < rounds; round++) {
             took = timed(threads, (int)count, row, turns);
             printf("%s %.2f\n", row->name, (double)took / (double)turns);
