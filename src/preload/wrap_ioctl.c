@@ -210,7 +210,8 @@ static void tell_sandboxes(const struct unwind_start *here, int fd, uint32_t req
     } else {
         seccomp_on_ioctl(&event, fd, request, (const void *)argument, result);
         if (shim_polices(POLICY_RECLAIM) && result >= 0 && _IOC_NR(request) == SECCOMP_ADDFD) {
-            police_fd_owned(here, (int)((const struct seccomp_notif_addfd *)argument)->srcfd, false);
+            police_fd_owned(here, (int)((const struct seccomp_notif_addfd *)argument)->srcfd,
+                            false);
         }
     }
     police_look(here);
