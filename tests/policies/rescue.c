@@ -361,9 +361,17 @@ static __attribute__((noinline)) void leave_waiting(char *at, size_t pages)
 
 static void waits(void)
 {
-    char *at = islet(6);
+    char *at = islet(6), *other = islet(3);
 
     fill_up(0);
+    /* What cannot be made up for is told. */
+    check(mprotect(other + PAGE, PAGE, PROT_READ) != 0 && errno == ENOMEM, "mprotect: %s",
+          strerror(errno));
+    check(madvise(other + PAGE, PAGE, MADV_DONTFORK) != 0 && errno == EAGAIN, "madvise: %s",
+          strerror(errno));
+    check(mremap(other + PAGE, PAGE, 2 * PAGE, MREMAP_MAYMOVE) == MAP_FAILED && errno == ENOMEM,
+          "mremap: %s", strerror(errno));
+    check(madvise(other - PAGE, 4 * PAGE, MADV_DONTNEED) == 0, "madvise: %s", strerror(errno));
     /* From one place, whatever the compiler would make of a loop of two. */
     volatile size_t calls = 2;
     for (size_t pages = 1; pages <= calls; pages++)

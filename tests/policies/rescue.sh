@@ -55,6 +55,11 @@ is=$(json "$work/report" '[.live[] | select(.what == "memory that waits to be un
     add')
 [[ $is == 12288 ]] || fail "of what is held $is bytes wait"
 [[ $(json "$work/report" '.findings | length') == 1 ]] || fail "something else is wrong, too"
+for call in mprotect:12 madvise:11 mremap:12; do
+    is=$(json "$work/report" "[.refused[] | select(.what == \"${call%:*}\") |
+        .count, .errno, (.vmas > 65000 and .vmas < 66000)] | join(\" \")")
+    [[ $is == "1 ${call#*:} true" ]] || fail "the refused $call: $is"
+done
 shimmed rescue waits >"$work/out" 2>"$work/err" || fail "three pages that wait: status $?"
 grep -q '2 munmaps rescued (12 KiB still wait)' "$work/err" || fail "bare: $(tail -5 "$work/err")"
 grep -q '2 refused munmaps rescued (12 KiB), called at:' "$work/err" ||
