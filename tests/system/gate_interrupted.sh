@@ -24,14 +24,17 @@ gate 3 --baseline="$work/new.json" --update-baseline -- "$sandboxes" exit=1
 
 # --- No room for the new one, once the command has run.
 need_tool prlimit
+mkfifo "$work/said" # limits on the size of files are for those of the gate
 start() { # OPTION... -- COMMAND...: a gate in the background, $gate, once its command says "ready"
     : >"$work/out"
+    cat "$work/said" >"$work/err" &
+    reader=$!
     # A shell without job control has its background jobs ignore SIGINT and SIGQUIT: python does not.
     env BOXLEDGER_SHIM="$shim" python3 -c '
 import os, signal, sys
 for number in (signal.SIGINT, signal.SIGQUIT):
     signal.signal(number, signal.SIG_DFL)
-os.execv(sys.argv[1], sys.argv[1:])' "$boxledger" gate "$@" >"$work/out" 2>"$work/err" &
+os.execv(sys.argv[1], sys.argv[1:])' "$boxledger" gate "$@" >"$work/out" 2>"$work/said" &
     gate=$!
     for ((i = 0; i < 1000; i++)); do
         grep -q ready "$work/out" && break
@@ -40,10 +43,14 @@ os.execv(sys.argv[1], sys.argv[1:])' "$boxledger" gate "$@" >"$work/out" 2>"$wor
     program=$(pgrep -P "$gate" || true)
     [[ -n $program ]] || fail "the command does not run: $(cat "$work/err")"
 }
+ended() { # waits for it; its status is in $got, what it said in $work/err
+    got=0
+    wait "$gate" 2>"$work/null" || got=$?
+    wait "$reader"
+}
 start --baseline="$known" --update-baseline -- "$sandboxes" keeps_fd=1 says=ready sleeps=500
 prlimit --pid "$gate" --fsize=100:100
-got=0
-wait "$gate" || got=$?
+ended
 [[ $got -eq 3 ]] || fail "no room for a baseline: status $got"
 says 'known.json: File too large: the old one is as it was'
 same 'no room'
@@ -51,8 +58,7 @@ same 'no room'
 # --- No memory for the gate itself, once the command has run.
 start --baseline="$known" --update-baseline -- "$sandboxes" keeps_fd=1 says=ready sleeps=500
 prlimit --pid "$gate" --as=4096:4096
-got=0
-wait "$gate" || got=$?
+ended
 [[ $got -eq 3 ]] || fail "no memory: status $got: $(cat "$work/err")"
 says 'out of memory'
 same 'no memory'
@@ -64,10 +70,9 @@ for signal in TERM INT HUP QUIT KILL; do
     start --baseline="$known" --update-baseline --repeat=5 --report="$report" -- \
         "$sandboxes" keeps_map=1 says=ready sleeps=20000
     kill -"$signal" "$gate"
-    got=0
-    wait "$gate" 2>"$work/null" || got=$?
+    [[ $signal != KILL ]] || kill -KILL "$program" # which goes on without it
+    ended
     if [[ $signal == KILL ]]; then
-        kill -KILL "$program"
         [[ $got -eq 137 && $(<"$report") == old ]] || fail "SIGKILL: status $got, or a new report"
     else
         [[ $got -eq 3 ]] || fail "SIG$signal: status $got: $(cat "$work/err")"
