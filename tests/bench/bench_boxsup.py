@@ -187,6 +187,7 @@ def machine():
         "cores": os.cpu_count(),
         "kernel": platform.release(),
         "load": round(os.getloadavg()[0], 2),
+        "niceness": os.nice(0),
         "date": time.strftime("%Y-%m-%d"),
     }
 
@@ -225,8 +226,9 @@ def section(result):
     return f"""{HEADING}
 
 Made by `make bench-boxsup` and `tests/bench/bench_boxsup.py --markdown=bench-boxsup.json
---into=doc/performance.md`, in one go: one of each, then again. Machine: {m['cpu']}, {m['cores']} cores, Linux {m['kernel']},
-load {m['load']} at the start, {m['date']}. Medians of {result['rounds']} rounds, in brackets the quartiles.
+--into=doc/performance.md`, in one go: one of each, then again.
+Machine: {m['cpu']}, {m['cores']} cores, Linux {m['kernel']}, load {m['load']} at the start,
+niceness {m['niceness']}, {m['date']}. Medians of {result['rounds']} rounds, in brackets the quartiles.
 
 - *boxsup* is `boxsup run --cpus=2 -- true`, *bwrap* is `bwrap --ro-bind / / true`: a process for
   each sandbox. *One process* is what a sandbox costs in a process that runs one after another:
