@@ -26,14 +26,17 @@ lazily() {
         >"$work/out" 2>"$work/err"
 }
 
+# Only who may open it can have faults caught, and it takes Linux 6.6.
+can_catch=0
+if [[ -r /dev/userfaultfd && -w /dev/userfaultfd && $(uname -m) == x86_64 ]] &&
+    printf '6.6\n%s\n' "$(uname -r)" | sort -VC; then
+    can_catch=1
+fi
+
 all() {
     local name
-    # Only who may open it can have faults caught, and it takes Linux 6.6.
-    caught=0
-    if [[ ${as[0]-} != setpriv && -r /dev/userfaultfd && -w /dev/userfaultfd ]] &&
-        printf '6.6\n%s\n' "$(uname -r)" | sort -VC && [[ $(uname -m) == x86_64 ]]; then
-        caught=1
-    fi
+    caught=$can_catch
+    [[ ${as[0]-} != setpriv ]] || caught=0
     for name in faults kernel threads many writes forks forks_at_once others_fork children execs \
         moves fixed at_once calls sends holes refused signals; do
         lazily $name ||
@@ -82,7 +85,7 @@ caught=0
 as=("$programs/refuses" "$userfaultfd" 38)
 stale 0
 as=()
-if [[ -r /dev/userfaultfd && -w /dev/userfaultfd ]]; then
+if ((can_catch)); then
     caught=1
     sleep 3
     stale 135 # SIGBUS
