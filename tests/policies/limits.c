@@ -7,6 +7,7 @@
  *   limits LEDGER chaos              the same with no limit
  *   limits LEDGER reserve_fds N      sandboxes take all there is, N stay for the supervisor
  *   limits LEDGER reserve_vmas N
+ *   limits LEDGER thread             limit_fds=8:placement, and a rule for threads: limited-*
  *   limits LEDGER kvm                limit_fds=4:limit_bytes=1M: what a VM has
  *
  * At a limit each call must answer as it does at the process's own, and must not have happened:
@@ -782,6 +783,38 @@ static void kvm(void)
     check(ioctl(vm, KVM_CREATE_VCPU, KVM_FDS) >= 0, "one for one: %s", strerror(errno));
 }
 
+/* --- a thread that a rule makes a sandbox --- */
+
+static void *named(void *argument)
+{
+    unsigned taken = 0;
+    char *page[2];
+    (void)argument;
+    check(pthread_setname_np(pthread_self(), "limited-1") == 0, "a name");
+    while (open("/dev/null", O_RDONLY | O_CLOEXEC) >= 0 && taken < 2 * LIMIT_FDS) {
+        taken++;
+    }
+    check(taken == LIMIT_FDS && errno == EMFILE, "the thread took %u: %s", taken, strerror(errno));
+    page[0] = map(PAGE, PROT_READ | PROT_WRITE);
+    page[1] = map(PAGE, PROT_READ | PROT_WRITE);
+    check(page[1] == page[0] + PAGE, "the thread has no window of its own");
+    check(pthread_setname_np(pthread_self(), "free") == 0, "another name");
+    int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    check(fd >= 0, "the supervisor's thread again: %s", strerror(errno));
+    close(fd);
+    char *mine = map(PAGE, PROT_READ | PROT_WRITE);
+    check(mine < page[0] - (1 << 20) || mine > page[0] + (1 << 20), "still in the window");
+    munmap(mine, PAGE);
+    return NULL;
+}
+
+static void thread_rule(void)
+{
+    pthread_t thread;
+    check(pthread_create(&thread, NULL, named, NULL) == 0, "a thread");
+    pthread_join(thread, NULL);
+}
+
 int main(int argc, char **argv)
 {
     system_start(argc, argv, 100);
@@ -799,6 +832,8 @@ int main(int argc, char **argv)
         reserve_fds(number);
     } else if (strcmp(mode, "reserve_vmas") == 0) {
         reserve_vmas(number);
+    } else if (strcmp(mode, "thread") == 0) {
+        thread_rule();
     } else if (strcmp(mode, "kvm") == 0) {
         kvm();
     } else {

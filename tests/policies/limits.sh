@@ -16,6 +16,8 @@ under() {
 under limit_fds=8 each "$work/files"
 under limit_vmas=6:limit_bytes=256K maps
 under limit_vmas=6:limit_bytes=256K:placement:rescue:reclaim maps
+echo 'owner thread name=limited-*' >"$work/rules"
+under limit_fds=8:placement:rules="$work/rules" thread
 
 # 51 sandboxes in a process with room for 400 descriptors; 50 of them need 200.
 (
