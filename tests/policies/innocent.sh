@@ -30,13 +30,14 @@ for scenario in leak_memory idle_pool sized_pool thread_pools post_mortem arena;
     innocent $scenario '' memfd
     innocent $scenario '' file
 done
-for scenario in leak_fds idle_pool allocator unseen_unmap unseen_unmap_for_stacks unseen_close \
-    fd_pool fd_post_mortem child_accounts; do
+for scenario in leak_fds idle_pool allocator assigned_heap lazily_in_scope unseen_unmap \
+    unseen_unmap_for_stacks unseen_close fd_pool fd_post_mortem child_accounts; do
     innocent $scenario
 done
 options=reclaim=1:settle_ms=1000 innocent post_mortem_steady 1000 memfd
 for last in /usr/lib/*/libjemalloc.so.2 /usr/lib64/libjemalloc.so.2; do
     [[ ! -e $last ]] || innocent allocator
+    [[ ! -e $last ]] || innocent assigned_heap
 done
 wait
 for ((i = 1; i <= count; i++)); do

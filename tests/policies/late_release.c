@@ -406,12 +406,15 @@ static void release_fd(enum way way, struct left *one)
 }
 
 /* The program's own memory is there now: nobody may take it for what was reclaimed. */
-static void use_and_unmap(unsigned char *start)
+static void use_and_unmap(unsigned char *start, const char *how)
 {
     mark_pages(start, RANGE, (uintptr_t)start);
     sleep_ms(1);
-    check(has_marks(start, RANGE, (uintptr_t)start), "what was mapped over %p is gone",
-          (void *)start);
+    check(has_marks(start, RANGE, (uintptr_t)start), "what came over %p by %s is gone: %s there",
+          (void *)start, how,
+          is_reserved(start, RANGE) ? "no access"
+          : is_mapped(start, RANGE) ? "something else is"
+                                    : "nothing is");
     check(munmap(start, RANGE) == 0, "munmap: %s", strerror(errno));
 }
 
@@ -443,13 +446,13 @@ static void release_range(enum unmapping way, struct left *one)
         over = mmap(start, RANGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
                     -1, 0);
         check(over == start, "MAP_FIXED: %s", strerror(errno));
-        use_and_unmap(start);
+        use_and_unmap(start, "mmap");
         break;
     case REMAPPED_OVER:
         over = mmap(NULL, RANGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         check(mremap(over, RANGE, RANGE, MREMAP_MAYMOVE | MREMAP_FIXED, start) == start,
               "mremap over %p: %s", (void *)start, strerror(errno));
-        use_and_unmap(start);
+        use_and_unmap(start, "mremap");
         break;
     case INLINE_UNMAPPED:
         result = (int)raw(SYS_munmap, start, RANGE);
