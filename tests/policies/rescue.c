@@ -5,12 +5,13 @@
  * unmapped, then the rest. Prints how many unmaps failed, and what is left. "kinds": what may be
  * rescued and what must not, byte by byte. "again": what waits serves the next mmap, where it is
  * like it. "over": what is mapped over it stays, whatever is unmapped later. "waits": three pages
- * wait at the end, from two calls.
+ * wait at the end, from two calls. "stack": from a handler on a small stack.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <linux/userfaultfd.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -378,6 +379,69 @@ static void waits(void)
         leave_waiting(at + (2 * pages - 1) * PAGE, pages);
 }
 
+/* --- how much of a small stack it needs --- */
+
+#define STACK 16384u
+#define STACK_MORE 1536u /* what a call may take of it while something waits: doc/limits.md */
+
+static char small[STACK] __attribute__((aligned(64)));
+static const char *doing;
+static char *object;
+static size_t entered; /* bytes of it in use when the handler begins */
+
+static __attribute__((noinline)) void on_small_stack(int number)
+{
+    char here;
+    (void)number;
+    entered = (size_t)(small + STACK - &here);
+    if (strcmp(doing, "munmap") == 0)
+        (void)munmap(object, PAGE);
+    else if (strcmp(doing, "mmap") == 0)
+        (void)mmap(NULL, PAGE, RW, ANON, -1, 0);
+    else
+        (void)mmap(object, PAGE, PROT_READ, ANON | MAP_FIXED, -1, 0);
+}
+
+/* A stack that is captured for the first time takes its own. */
+static void needs_little(const char *what, char *at, bool again)
+{
+    size_t untouched = 0;
+    doing = what;
+    object = at;
+    memset(small, 0xa5, STACK);
+    raise(SIGUSR1);
+    while (untouched < STACK && (unsigned char)small[untouched] == 0xa5)
+        untouched++;
+    check(!again || STACK - untouched - entered <= STACK_MORE, "%s needs %zu bytes of the stack",
+          what, STACK - untouched - entered);
+}
+
+static void stack(void)
+{
+    struct sigaction action = {.sa_handler = on_small_stack, .sa_flags = SA_ONSTACK};
+    char *at = islet(9);
+
+    sigaltstack(&(stack_t){.ss_sp = small, .ss_size = STACK}, NULL);
+    sigaction(SIGUSR1, &action, NULL);
+    fill_up(1);
+    for (size_t i = 1; i < 8; i += 2)
+        needs_little("munmap", at + i * PAGE, i > 1);
+    look();
+    check(header.rescued == 4, "rescued %lu", header.rescued);
+    needs_little("mmap", NULL, false);
+    needs_little("mmap", NULL, true);
+    look();
+    check(header.rescue_reused == 2, "reused %lu", header.rescue_reused);
+    make_room_unseen(8);
+    needs_little("MAP_FIXED", at + 5 * PAGE, false);
+    needs_little("MAP_FIXED", at + 7 * PAGE, true);
+    make_room(1);
+    check(!refused(at + PAGE, 1), "refused");
+    needs_little("munmap", fillers[--filled], true); /* and a retry, if anything waits */
+    look();
+    check(header.rescue_waiting_ranges == 0, "%lu wait", header.rescue_waiting_ranges);
+}
+
 /* --- F3 --- */
 
 static long resident_pages(void)
@@ -451,6 +515,8 @@ int main(int argc, char **argv)
         again();
     else if (strcmp(what, "over") == 0)
         over();
+    else if (strcmp(what, "stack") == 0)
+        stack();
     else
         waits();
     (void)fflush(stdout);

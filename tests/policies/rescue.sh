@@ -31,7 +31,7 @@ shimmed rescue rounds >"$work/out" 2>"$work/err" || fail "rounds without rescue:
 [[ $(number "unmaps failed" "$work/out" 1) -ge 7 ]] || fail "without rescue: $(<"$work/out")"
 
 options=rescue=1
-for what in rounds kinds again over; do
+for what in rounds kinds again over stack; do
     status=0
     shimmed rescue $what >"$work/out" 2>"$work/err" || status=$?
     [[ $status -eq 0 ]] || grep '^\.\.\|: ' "$work/err" | head -20 >&2
