@@ -136,12 +136,12 @@ REPRODUCERS = [
 REAL = {
     "sandlock 0.4.6": {
         "field": "F5", "bare": "EMFILE (256 descriptors)",
-        "reported": "leaked descriptor, 3 per sandbox, `send_response`",
-        "policy": "`reclaim`: all 2,000 sandboxes",
+        "reported": "leaked descriptor, 2 + 1 per sandbox, `send_response`",
+        "policy": "`reclaim`: all 300 sandboxes",
         "fixed": "0.4.7: nothing left behind by 20 sandboxes"},
     "hyperlight-host 0.13.0": {
-        "field": "F1", "bare": "ENOMEM (65,530 VMAs)",
+        "field": "F1", "bare": "a VMA for each call (ENOMEM at 65,530)",
         "reported": "leaked mapping, 1 per sandbox, `map_file_cow`",
-        "policy": "`reclaim`: all 200,000 mappings",
+        "policy": "`reclaim`: all 20,000 calls",
         "fixed": "unmapped by the driver: nothing left behind by 100 sandboxes"},
 }
