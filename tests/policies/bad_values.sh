@@ -20,9 +20,9 @@ wrong() {
     grep -q "^boxledger: .*$2.*$3" "$work/err" || fail "$1: the command says $(cat "$work/err")"
     [[ ! -s $work/out && ! -e $mark ]] || fail "$1: the program was started"
 
-    timeout 30 env BOXLEDGER_OPTIONS="$1" LD_PRELOAD="$shim" /bin/echo done \
+    timeout 30 env BOXLEDGER_OPTIONS="$1" LD_PRELOAD="$shim" /bin/echo well \
         >"$work/out" 2>"$work/err" </dev/null || fail "$1: the program did not go on"
-    [[ $(<"$work/out") == done ]] || fail "$1: the program's output is $(cat "$work/out")"
+    [[ $(<"$work/out") == well ]] || fail "$1: the program's output is $(cat "$work/out")"
     [[ $(grep -c '^boxledger: warning: ' "$work/err") -eq 1 ]] ||
         fail "$1: the shim does not warn once: $(cat "$work/err")"
     grep -q "^boxledger: warning: BOXLEDGER_OPTIONS: $2 .*; ignored" "$work/err" ||
@@ -65,7 +65,7 @@ good=$good:reserve_vmas=$((max_vmas - 1)):quarantine_fds=0:quarantine_bytes=128G
 IFS=: read -ra arguments <<<"$good"
 run "${arguments[@]/#/--}" touch "$mark" 2>"$work/err" || fail "the command: $(cat "$work/err")"
 [[ -e $mark ]] || fail "the command started nothing"
-BOXLEDGER_OPTIONS=$good LD_PRELOAD=$shim /bin/echo done >"$work/out" 2>"$work/err"
+BOXLEDGER_OPTIONS=$good LD_PRELOAD=$shim /bin/echo well >"$work/out" 2>"$work/err"
 ! grep -q warning "$work/err" || fail "the shim: $(cat "$work/err")"
 
 # A mistake is done without, and what stands beside it counts.

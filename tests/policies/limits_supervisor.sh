@@ -68,7 +68,7 @@ serves() {
             --socket="$socket" --jobs=4 --hostname=limited --defect=addfd-leak-hostname
     ) 2>"$work/err" &
     server=$!
-    for _ in $(seq 200); do [[ -S $socket ]] && break || sleep 0.02; done
+    for _ in $(seq 200); do [[ ! -S $socket ]] || break; sleep 0.02; done
     timeout -k 5 "$limit" python3 -B "$work/clients.py" "$socket" "$order" >"$work/seen" ||
         fail "$*: the clients: $(<"$work/err")"
     kill -TERM "$server"

@@ -37,3 +37,17 @@ if command -v setarch >"$work/out" && setarch -R true 2>"$work/err"; then
     done 2>"$work/err" | sort -u >"$work/first"
     [[ $(wc -l <"$work/first") -eq 1 ]] || fail "the base varies: $(cat "$work/first")"
 fi
+
+# Beside the sanitizers' shadows: ThreadSanitizer ends a program with a mapping where none may be.
+if [[ $long == 1 ]] && command -v gcc >"$work/out"; then
+    for kind in address thread; do
+        runtime=$(gcc -print-file-name=lib"${kind:0:1}"san.so)
+        gcc -std=gnu17 -D_GNU_SOURCE -fsanitize=$kind -I"$source/src" -o "$work/sanitized" \
+            "$source"/tests/policies/placement.c "$source"/tests/system/system.c \
+            "$source"/tests/truth/{kernel,ledger}_view.c -lpthread 2>"$work/err" || continue
+        for mode in places asked storm; do
+            timeout -k 5 "$limit" env BOXLEDGER_OPTIONS=placement LD_PRELOAD="$runtime:$shim" \
+                "$work/sanitized" - $mode 2>"$work/err" || fail "$kind: $mode: $(head -3 "$work/err")"
+        done
+    done
+fi
