@@ -54,7 +54,7 @@ void quarantine_wait_fds(const struct quarantine *quarantine, uint32_t first, ui
 {
     for (unsigned tries = 0; tries < TRIES; tries++) {
         uint32_t hand = __atomic_load_n(&quarantine->hand_fd, __ATOMIC_SEQ_CST);
-        if (hand == 0 || hand - 1 < first || hand - 1 > last) {
+        if (hand == 0 || hand - 1 < first || hand - 1 > last || FAULT(reclaim_unwaited)) {
             return;
         }
         pause_once(tries, may_call);
@@ -69,7 +69,8 @@ bool quarantine_wait_range(const struct quarantine *quarantine, uint64_t start, 
         uint64_t hand_end = __atomic_load_n(&quarantine->hand_end, __ATOMIC_SEQ_CST);
         uint64_t hand_start = __atomic_load_n(&quarantine->hand_start, __ATOMIC_SEQ_CST);
         bool same = hand_end == __atomic_load_n(&quarantine->hand_end, __ATOMIC_SEQ_CST);
-        if (hand_end == 0 || (same && (hand_end <= start || hand_start >= end))) {
+        if (hand_end == 0 || (same && (hand_end <= start || hand_start >= end)) ||
+            FAULT(reclaim_unwaited)) {
             break;
         }
         within |= same && hand_start <= start && end <= hand_end;

@@ -634,10 +634,20 @@ bool reclaim_make_room(const struct policy_event *event)
 
 /* --- what the program does about it ----------------------------------------------------------- */
 
+/* The supervisor's own release of what stack `of` had taken. */
+static void note_late_close(const struct policy_event *event, int fd, uint32_t of, uint32_t stack)
+{
+    struct ledger_header *header = event->ledger->header;
+    evidence_late(&reclaim->evidence, of);
+    __atomic_sub_fetch(&header->quarantined_fds, 1, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&header->late_releases, 1, __ATOMIC_RELAXED);
+    ledger_note_owners(event->ledger, event->actor, LEDGER_EVENT_LATE_CLOSE, stack, of,
+                       (uint64_t)fd, 0, 0, event->now_ns);
+}
+
 bool reclaim_fd_flies(const struct policy_event *event, int fd,
                       const struct ledger_fd_flight *flight, uint32_t stack)
 {
-    struct ledger_header *header = event->ledger->header;
     if (!reclaim) {
         return false;
     }
@@ -645,15 +655,24 @@ bool reclaim_fd_flies(const struct policy_event *event, int fd,
     if (flight->state == 0 || flight->kind != LEDGER_FD_RECLAIMED) {
         return false;
     }
-    if (flight->twice) {
-        return true;
+    if (!flight->twice) {
+        note_late_close(event, fd, flight->released_by, stack);
     }
-    evidence_late(&reclaim->evidence, flight->released_by);
-    __atomic_sub_fetch(&header->quarantined_fds, 1, __ATOMIC_RELAXED);
-    __atomic_add_fetch(&header->late_releases, 1, __ATOMIC_RELAXED);
-    ledger_note_owners(event->ledger, event->actor, LEDGER_EVENT_LATE_CLOSE, stack,
-                       flight->released_by, (uint64_t)fd, 0, 0, event->now_ns);
-    return false;
+    return flight->twice;
+}
+
+void reclaim_fds_late(const struct policy_event *event, uint32_t first, uint32_t last,
+                      uint32_t stack)
+{
+    const struct ledger *ledger = event->ledger;
+    uint64_t used = __atomic_load_n(&ledger->header->used[LEDGER_FDS], __ATOMIC_ACQUIRE);
+    for (uint64_t fd = first; reclaim && fd <= last && fd < used; fd++) {
+        const struct ledger_fd *record = ledger_fd_record(ledger, (int)fd);
+        if (record && record->kind == LEDGER_FD_RECLAIMED && (record->state & 7) == LEDGER_LIVE) {
+            uint32_t of = __atomic_load_n(&record->detail, __ATOMIC_RELAXED);
+            note_late_close(event, (int)fd, of, stack);
+        }
+    }
 }
 
 void reclaim_fds_fly(const struct policy_event *event, uint32_t first, uint32_t last)

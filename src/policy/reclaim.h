@@ -35,7 +35,11 @@ bool reclaim_make_room(const struct policy_event *event);
 bool reclaim_fd_flies(const struct policy_event *event, int fd,
                       const struct ledger_fd_flight *flight, uint32_t stack);
 
-/* Likewise of all numbers in [first, last]. */
+/* Before releases of all numbers in [first, last] are put in flight, by `stack`. */
+void reclaim_fds_late(const struct policy_event *event, uint32_t first, uint32_t last,
+                      uint32_t stack);
+
+/* Once they are: likewise. */
 void reclaim_fds_fly(const struct policy_event *event, uint32_t first, uint32_t last);
 
 /* A release of [start, end) is in flight, and the call is about to be made: reclaimed ranges in it

@@ -319,6 +319,12 @@ bool police_fd_flies(const struct unwind_start *here, int fd, const struct shim_
     return reclaim_fd_flies(&event, fd, &release->flight, release->stack);
 }
 
+void police_fds_late(const struct unwind_start *here, unsigned first, unsigned last, uint32_t stack)
+{
+    struct policy_event event = police_event(here);
+    reclaim_fds_late(&event, first, last, stack);
+}
+
 void police_fds_fly(const struct unwind_start *here, unsigned first, unsigned last)
 {
     struct policy_event event = police_event(here);

@@ -43,6 +43,8 @@ void police_spoil(const struct unwind_start *here, uint64_t start, uint64_t end,
 /* While a release is in flight and its call is not made yet, only under reclaim. True: it is of a
  * reclaimed number that another gives up just now; nothing is left to release. */
 bool police_fd_flies(const struct unwind_start *here, int fd, const struct shim_release *release);
+void police_fds_late(const struct unwind_start *here, unsigned first, unsigned last,
+                     uint32_t stack);
 void police_fds_fly(const struct unwind_start *here, unsigned first, unsigned last);
 
 /* The same for [start, end). `stack` 0: what is there is replaced, which is no late release. */

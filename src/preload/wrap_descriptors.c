@@ -477,6 +477,19 @@ EXPORT int mq_close(mqd_t queue)
     return result;
 }
 
+/* Of what is recorded. */
+static void fly_range(const struct unwind_start *here, unsigned first, unsigned last)
+{
+    uint32_t stack = shim_stack(here);
+    if (shim_polices(POLICY_RECLAIM)) {
+        police_fds_late(here, first, last, stack);
+    }
+    ledger_fd_fly_range(&shim.ledger, shim_actor(), first, last, stack);
+    if (shim_polices(POLICY_RECLAIM)) {
+        police_fds_fly(here, first, last);
+    }
+}
+
 /* close_range.2. It fails before it does anything, or not at all. */
 int shim_close_range(const struct unwind_start *here, bool raw, unsigned first, unsigned last,
                      unsigned flags)
@@ -485,10 +498,7 @@ int shim_close_range(const struct unwind_start *here, bool raw, unsigned first, 
     bool closes = !(flags & (CLOSE_RANGE_CLOEXEC | CLOSE_RANGE_UNSHARE)) && first <= last;
     struct ledger_actor *actor = shim_actor();
     if (watching && closes) {
-        ledger_fd_fly_range(&shim.ledger, actor, first, last, shim_stack(here));
-        if (shim_polices(POLICY_RECLAIM)) {
-            police_fds_fly(here, first, last);
-        }
+        fly_range(here, first, last);
     }
     int result = PERFORM(raw, int, close_range, (first, last, (int)flags),
                          raw_syscall3(SYS_close_range, first, last, flags));
@@ -516,10 +526,7 @@ EXPORT void closefrom(int first)
     bool watching = shim_watching();
     unsigned from = first < 0 ? 0 : (unsigned)first;
     if (watching) {
-        ledger_fd_fly_range(&shim.ledger, shim_actor(), from, UINT32_MAX, shim_stack(HERE));
-        if (shim_polices(POLICY_RECLAIM)) {
-            police_fds_fly(HERE, from, UINT32_MAX);
-        }
+        fly_range(HERE, from, UINT32_MAX);
     }
     REAL(closefrom)(first);
     if (watching) {
