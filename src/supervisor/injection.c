@@ -32,6 +32,13 @@
 #define LOOK_NS 20000
 #define LOOKS 500
 
+/* After how long a call that waits for something is interrupted. */
+#define PATIENCE_MS 500
+
+/* What a call that was interrupted comes to within the kernel: include/linux/errno.h. */
+#define KERNEL_RESTARTS 512
+#define KERNEL_RESTARTS_BY_BLOCK 516
+
 static bool is_traced_by_us(pid_t thread)
 {
     char path[sizeof "/proc//status" + 3 * sizeof(pid_t)];
@@ -43,7 +50,7 @@ static bool is_traced_by_us(pid_t thread)
     file = fopen(path, "re");
     while (file && fgets(line, sizeof line, file) && sscanf(line, "TracerPid: %d", &tracer) != 1)
         ;
-    return tracer == getpid();
+    return tracer == gettid(); /* the kernel names the thread */
 }
 
 /* The main process is reaped where the sandbox ends; nobody waits for others but its tracer. */
@@ -54,10 +61,19 @@ static void release_dead(struct injection *injection)
         (void)waitpid(injection->thread, NULL, __WALL | WNOHANG);
 }
 
+static int64_t now_ms(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
 /* The next stop of the thread: a signal, with an event above it; -1: it is gone. */
 static int wait_for_stop(struct injection *injection)
 {
     const struct timespec pause = {0, LOOK_NS};
+    int64_t began_ms = now_ms();
 
     for (unsigned looks = 1; !injection->gone; looks++) {
         siginfo_t seen = {0};
@@ -68,6 +84,10 @@ static int wait_for_stop(struct injection *injection)
             injection->gone = true;
         } else if (seen.si_pid == 0) {
             injection->gone = looks % LOOKS == 0 && !is_traced_by_us(injection->thread);
+            if (now_ms() - began_ms > PATIENCE_MS) {
+                (void)ptrace(PTRACE_INTERRUPT, injection->thread, NULL, NULL);
+                began_ms = now_ms();
+            }
             (void)nanosleep(&pause, NULL);
         } else if (seen.si_code == CLD_TRAPPED || seen.si_code == CLD_STOPPED) {
             (void)waitid(P_PID, (id_t)injection->thread, &seen, WSTOPPED | WNOHANG | __WALL);
@@ -128,6 +148,13 @@ static bool run_to_call_stop(struct injection *injection)
     }
 }
 
+static int64_t result_of(const struct user_regs_struct *registers)
+{
+    int64_t value = (int64_t)registers->rax;
+
+    return value <= -KERNEL_RESTARTS && value >= -KERNEL_RESTARTS_BY_BLOCK ? -EINTR : value;
+}
+
 int64_t injection_call(struct injection *injection, long call, const uint64_t arguments[6])
 {
     const struct user_regs_struct *kept = injection->registers;
@@ -153,7 +180,7 @@ int64_t injection_call(struct injection *injection, long call, const uint64_t ar
         !run_to_call_stop(injection) || !run_to_call_stop(injection) ||
         ptrace(PTRACE_GETREGS, injection->thread, NULL, &registers) != 0)
         return -ESRCH;
-    return (int64_t)registers.rax;
+    return result_of(&registers);
 }
 
 void injection_let_go(struct injection *injection)

@@ -32,7 +32,7 @@ bool injection_begin(struct injection *injection, const struct notification *not
 bool injection_wait(struct injection *injection);
 
 /* Does a call in the thread. Its result, a negative errno value where it failed; -ESRCH: the thread
- * is gone. */
+ * is gone; -EINTR: the call waited for something, and was interrupted after a while. */
 int64_t injection_call(struct injection *injection, long call, const uint64_t arguments[6]);
 
 /* Lets the thread go on, as if the call that it was held in had returned `value`. From any state

@@ -18,8 +18,8 @@
 
 struct notification;
 
-/* Answers it: the call's result with `path` in place of the argument of that number, which must not
- * be one that opening waits for. */
+/* Answers it: the call's result with `path` in place of the argument of that number. EINTR: it is
+ * one that opening waits for, a pipe say, for longer than the sandbox's other calls can wait. */
 void redo_call(const struct notification *notification, unsigned argument, const char *path);
 
 /* What is put before the arguments of a program in place of the first `skipped` of them. */
