@@ -496,7 +496,6 @@ int shim_close_range(const struct unwind_start *here, bool raw, unsigned first, 
 {
     bool watching = shim_watching();
     bool closes = !(flags & (CLOSE_RANGE_CLOEXEC | CLOSE_RANGE_UNSHARE)) && first <= last;
-    struct ledger_actor *actor = shim_actor();
     if (watching && closes) {
         fly_range(here, first, last);
     }
