@@ -68,9 +68,11 @@ for reclaim in '' --reclaim; do
     gate 0 --max-leaked=9 ${reclaim:+"$reclaim"} --settle-ms=0 -- "$sandboxes" keeps_fd=9
     says 'gate clean: 1 allowed'
 done
-grep -q '== policies: reclaim; reclaimed [1-9]' "$work/err" || fail "nothing was reclaimed"
-gate 0 --max-leaked=1 --reclaim --settle-ms=0 -- "$sandboxes" keeps_fd=1 sleeps=50 clean=20
-says 'Allowed: 1 descriptor (memfd) left behind and reclaimed'
+# With some time for it, and two sandboxes or more that leave the same.
+gate 0 --max-leaked=8 --reclaim --settle-ms=0 -- "$sandboxes" keeps_fd=8 sleeps=50 clean=20 \
+    sleeps=50 clean=20
+says 'gate clean: 1 allowed'
+says '== policies: reclaim; reclaimed '
 
 # --- A rebuild moves lines and addresses, and may clone functions; a link's target is replaced.
 need_tool "${CC:-cc}"
