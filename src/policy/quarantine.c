@@ -30,6 +30,7 @@ void quarantine_hand_off_fd(struct quarantine *quarantine)
 
 void quarantine_hand_on_range(struct quarantine *quarantine, uint64_t start, uint64_t end)
 {
+    __atomic_store_n(&quarantine->gone_end, 0, __ATOMIC_SEQ_CST);
     __atomic_store_n(&quarantine->hand_start, start, __ATOMIC_SEQ_CST);
     __atomic_store_n(&quarantine->hand_end, end, __ATOMIC_SEQ_CST);
 }
@@ -39,8 +40,14 @@ void quarantine_hand_off_range(struct quarantine *quarantine)
     __atomic_store_n(&quarantine->hand_end, 0, __ATOMIC_SEQ_CST);
 }
 
-#define SPINS 100u       /* what two system calls take */
-#define TRIES (1u << 20) /* whoever has not gone on by then was stopped for good */
+#define SPINS 100u        /* what two system calls take */
+#define YIELDS (1u << 20) /* whoever has not gone on by then was stopped for good */
+#define LOADS (1u << 29)  /* likewise, where no call may be made */
+
+static unsigned tries_of(bool may_call)
+{
+    return may_call ? YIELDS : LOADS;
+}
 
 static void pause_once(unsigned tries, bool may_call)
 {
@@ -52,7 +59,7 @@ static void pause_once(unsigned tries, bool may_call)
 void quarantine_wait_fds(const struct quarantine *quarantine, uint32_t first, uint32_t last,
                          bool may_call)
 {
-    for (unsigned tries = 0; tries < TRIES; tries++) {
+    for (unsigned tries = 0; tries < tries_of(may_call); tries++) {
         uint32_t hand = __atomic_load_n(&quarantine->hand_fd, __ATOMIC_SEQ_CST);
         if (hand == 0 || hand - 1 < first || hand - 1 > last || FAULT(reclaim_unwaited)) {
             return;
@@ -65,7 +72,7 @@ bool quarantine_wait_range(const struct quarantine *quarantine, uint64_t start, 
                            bool may_call)
 {
     bool within = false;
-    for (unsigned tries = 0; tries < TRIES; tries++) {
+    for (unsigned tries = 0; tries < tries_of(may_call); tries++) {
         uint64_t hand_end = __atomic_load_n(&quarantine->hand_end, __ATOMIC_SEQ_CST);
         uint64_t hand_start = __atomic_load_n(&quarantine->hand_start, __ATOMIC_SEQ_CST);
         bool same = hand_end == __atomic_load_n(&quarantine->hand_end, __ATOMIC_SEQ_CST);
@@ -76,7 +83,8 @@ bool quarantine_wait_range(const struct quarantine *quarantine, uint64_t start, 
         within |= same && hand_start <= start && end <= hand_end;
         pause_once(tries, may_call);
     }
-    return within;
+    return within && __atomic_load_n(&quarantine->gone_start, __ATOMIC_SEQ_CST) <= start &&
+           __atomic_load_n(&quarantine->gone_end, __ATOMIC_SEQ_CST) >= end;
 }
 
 /* --- numbers ---------------------------------------------------------------------------------- */
@@ -250,9 +258,9 @@ static void leave_range(struct quarantine_range *range, uint32_t state)
 }
 
 /* True: it is kept, and the caller has it now, to say what becomes of it by leave_range. */
-static bool hold_range(struct quarantine_range *range)
+static bool hold_range(struct quarantine_range *range, bool may_call)
 {
-    for (unsigned tries = 0; tries < TRIES; tries++) {
+    for (unsigned tries = 0; tries < tries_of(may_call); tries++) {
         uint32_t state = __atomic_load_n(&range->state, __ATOMIC_SEQ_CST);
         if (state == QUARANTINE_FREE) {
             return false;
@@ -260,6 +268,7 @@ static bool hold_range(struct quarantine_range *range)
         if (state == QUARANTINE_KEPT && try_range(range, QUARANTINE_KEPT)) {
             return true;
         }
+        pause_once(tries, may_call);
     }
     return false;
 }
@@ -326,7 +335,7 @@ static bool add_to_neighbour(struct quarantine *quarantine, const struct quarant
     for (uint32_t i = 0; i < used(quarantine); i++) {
         struct quarantine_range *range = &quarantine->ranges[i];
         if (range == added || range->inode != added->inode ||
-            !is_next_to(range, added->start, added->end) || !hold_range(range)) {
+            !is_next_to(range, added->start, added->end) || !hold_range(range, true)) {
             continue;
         }
         bool joins = range->inode == added->inode && range->stack == added->stack &&
@@ -407,7 +416,7 @@ static void join_asked(struct quarantine *quarantine, const struct maps_range *a
 {
     for (uint32_t i = 0; i < used(quarantine); i++) {
         struct quarantine_range *range = &quarantine->ranges[i];
-        if (range->start != asked->start || range->end != asked->end || !hold_range(range)) {
+        if (range->start != asked->start || range->end != asked->end || !hold_range(range, true)) {
             continue;
         }
         bool ours = range->start == asked->start && range->end == asked->end && asked->whole &&
@@ -478,12 +487,12 @@ static uint64_t cut_range(struct quarantine *quarantine, struct quarantine_range
 }
 
 uint64_t quarantine_take_range(struct quarantine *quarantine, uint64_t start, uint64_t end,
-                               uint32_t *stack)
+                               bool may_call, uint32_t *stack)
 {
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < used(quarantine); i++) {
         struct quarantine_range *range = &quarantine->ranges[i];
-        if (range->end <= start || range->start >= end || !hold_range(range)) {
+        if (range->end <= start || range->start >= end || !hold_range(range, may_call)) {
             continue;
         }
         if (range->end <= start || range->start >= end) {
@@ -605,7 +614,9 @@ static void give_up_range(struct quarantine *quarantine, const struct policy_eve
     uint32_t stack = 0;
     quarantine_hand_on_range(quarantine, asked->start, asked->end);
     uint64_t inode = inode_of(quarantine, asked->start, asked->end);
-    if (inode && quarantine_take_range(quarantine, asked->start, asked->end, &stack)) {
+    uint64_t taken =
+        inode ? quarantine_take_range(quarantine, asked->start, asked->end, true, &stack) : 0;
+    if (taken == asked->end - asked->start) { /* a release may have come for a part of it */
         bool ours = asked->whole && asked->inode == inode && asked->prot == PROT_NONE;
         struct ledger_map_event release = {.op = LEDGER_MAP_FLY,
                                            .start = asked->start,
@@ -614,6 +625,8 @@ static void give_up_range(struct quarantine *quarantine, const struct policy_eve
                                            .now_ns = event->now_ns};
         ledger_map_submit(event->ledger, event->actor, &release);
         if (ours || FAULT(quarantine_blind)) {
+            __atomic_store_n(&quarantine->gone_start, asked->start, __ATOMIC_SEQ_CST);
+            __atomic_store_n(&quarantine->gone_end, asked->end, __ATOMIC_SEQ_CST);
             raw_syscall2(SYS_munmap, asked->start, asked->end - asked->start);
             placement_unmapped(event, asked->start, asked->end);
         }

@@ -67,6 +67,7 @@ struct quarantine {
     /* The hand. */
     uint32_t hand_fd; /* + 1; 0: on none */
     uint64_t hand_start, hand_end;
+    uint64_t gone_start, gone_end; /* what it has just given up */
 };
 
 /* --- the hand --- */
@@ -76,7 +77,7 @@ void quarantine_hand_off_fd(struct quarantine *quarantine);
 void quarantine_hand_on_range(struct quarantine *quarantine, uint64_t start, uint64_t end);
 void quarantine_hand_off_range(struct quarantine *quarantine);
 
-/* Until the hand is on none of these. True: it was on all of the range. */
+/* Until the hand is on none of these. True: it has given up all of the range meanwhile. */
 void quarantine_wait_fds(const struct quarantine *quarantine, uint32_t first, uint32_t last,
                          bool may_call);
 bool quarantine_wait_range(const struct quarantine *quarantine, uint64_t start, uint64_t end,
@@ -124,7 +125,7 @@ void quarantine_join_ranges(struct quarantine *quarantine,
 /* What of [start, end) is kept is given up to a release that is in flight, or to what will be there
  * by the program's wish: how many bytes. The stack that had mapped the last of it in *stack. */
 uint64_t quarantine_take_range(struct quarantine *quarantine, uint64_t start, uint64_t end,
-                               uint32_t *stack);
+                               bool may_call, uint32_t *stack);
 
 /* How many bytes are kept now, for readers of the ledger. */
 void quarantine_tell_bytes(const struct quarantine *quarantine, const struct ledger *ledger);

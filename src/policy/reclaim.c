@@ -700,7 +700,8 @@ static uint64_t take_range(const struct policy_event *event, uint64_t start, uin
                            uint32_t *stack)
 {
     uint64_t mask = event->may_call ? block_signals() : 0;
-    uint64_t bytes = quarantine_take_range(&reclaim->quarantine, start, end, stack);
+    uint64_t bytes =
+        quarantine_take_range(&reclaim->quarantine, start, end, event->may_call, stack);
     if (event->may_call) {
         unblock_signals(mask);
     }

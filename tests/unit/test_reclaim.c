@@ -313,13 +313,13 @@ static void neighbours_are_one_and_parts_can_go(void **state)
     assert_int_equal(kept.quarantine->ranges_kept, 1);
     assert_true(keeps(&kept, 0, PAGES));
     uint64_t bytes = quarantine_take_range(kept.quarantine, kept.start + 2 * WORLD_PAGE,
-                                           kept.start + 4 * WORLD_PAGE, &stack);
+                                           kept.start + 4 * WORLD_PAGE, true, &stack);
     assert_int_equal(bytes, 2 * WORLD_PAGE);
     assert_int_equal(stack, STACK);
     assert_int_equal(kept.quarantine->ranges_kept, 2);
     assert_true(keeps(&kept, 0, 2) && keeps(&kept, 4, PAGES) && !keeps(&kept, 1, 3));
     assert_int_equal(kept.quarantine->bytes, (PAGES - 2) * WORLD_PAGE);
-    bytes = quarantine_take_range(kept.quarantine, 0, UINT64_MAX, &stack);
+    bytes = quarantine_take_range(kept.quarantine, 0, UINT64_MAX, true, &stack);
     assert_int_equal(bytes, (PAGES - 2) * WORLD_PAGE);
     assert_int_equal(kept.quarantine->bytes + kept.quarantine->ranges_kept, 0);
     end(&kept);
