@@ -125,8 +125,8 @@ static int joins(struct ledger *ledger, struct ledger_position position)
 
 static void estimate(struct ledger *ledger, int vmas)
 {
-    int64_t *count = &ledger->header->vmas_estimated; /* likewise */
-    __atomic_store_n(count, *count + vmas, __ATOMIC_RELAXED);
+    /* Who counts what the kernel has corrects it without the lock. */
+    ledger_add64(ledger, (uint64_t *)&ledger->header->vmas_estimated, (uint64_t)(int64_t)vmas);
 }
 
 static bool add(struct ledger *ledger, struct ledger_actor *actor, uint32_t record)
