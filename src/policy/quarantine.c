@@ -303,6 +303,18 @@ static void free_range(struct quarantine *quarantine, struct quarantine_range *r
     leave_range(range, QUARANTINE_FREE);
 }
 
+/* Who goes through the places while a piece moves to one that he has passed does not find it, and
+ * looks again. Before the piece leaves its old place. */
+static void moved(struct quarantine *quarantine)
+{
+    __atomic_add_fetch(&quarantine->moves, 1, __ATOMIC_SEQ_CST);
+}
+
+static uint32_t moves_of(const struct quarantine *quarantine)
+{
+    return __atomic_load_n(&quarantine->moves, __ATOMIC_SEQ_CST);
+}
+
 bool quarantine_has_room(const struct quarantine *quarantine)
 {
     return __atomic_load_n(&quarantine->ranges_kept, __ATOMIC_SEQ_CST) <
@@ -346,6 +358,7 @@ static bool add_to_neighbour(struct quarantine *quarantine, const struct quarant
             range->start = above ? range->start : added->start;
             range->end = above ? added->end : range->end;
             range->order = added->order < range->order ? added->order : range->order;
+            moved(quarantine);
         }
         leave_range(range, QUARANTINE_KEPT);
         if (joins) {
@@ -469,6 +482,7 @@ static uint64_t cut_range(struct quarantine *quarantine, struct quarantine_range
     if (upper) { /* both ends stay */
         *upper = old;
         upper->start = to;
+        moved(quarantine);
         leave_range(upper, QUARANTINE_KEPT);
     }
     if (from > old.start) {
@@ -486,8 +500,8 @@ static uint64_t cut_range(struct quarantine *quarantine, struct quarantine_range
     return gone;
 }
 
-uint64_t quarantine_take_range(struct quarantine *quarantine, uint64_t start, uint64_t end,
-                               bool may_call, uint32_t *stack)
+static uint64_t take_once(struct quarantine *quarantine, uint64_t start, uint64_t end,
+                          bool may_call, uint32_t *stack)
 {
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < used(quarantine); i++) {
@@ -505,18 +519,34 @@ uint64_t quarantine_take_range(struct quarantine *quarantine, uint64_t start, ui
     return bytes;
 }
 
+uint64_t quarantine_take_range(struct quarantine *quarantine, uint64_t start, uint64_t end,
+                               bool may_call, uint32_t *stack)
+{
+    uint64_t bytes = 0;
+    uint32_t before;
+    do {
+        before = moves_of(quarantine);
+        bytes += take_once(quarantine, start, end, may_call, stack);
+    } while (before != moves_of(quarantine));
+    return bytes;
+}
+
 bool quarantine_touches(const struct quarantine *quarantine, uint64_t start, uint64_t end)
 {
     if (!may_be_kept(quarantine, start, end)) {
         return false;
     }
-    for (uint32_t i = 0; i < used(quarantine); i++) {
-        const struct quarantine_range *range = &quarantine->ranges[i];
-        if (__atomic_load_n(&range->state, __ATOMIC_SEQ_CST) != QUARANTINE_FREE &&
-            range->start < end && range->end > start) {
-            return true;
+    uint32_t before;
+    do {
+        before = moves_of(quarantine);
+        for (uint32_t i = 0; i < used(quarantine); i++) {
+            const struct quarantine_range *range = &quarantine->ranges[i];
+            if (__atomic_load_n(&range->state, __ATOMIC_SEQ_CST) != QUARANTINE_FREE &&
+                range->start < end && range->end > start) {
+                return true;
+            }
         }
-    }
+    } while (before != moves_of(quarantine));
     return false;
 }
 

@@ -60,6 +60,7 @@ struct quarantine {
     struct quarantine_range ranges[QUARANTINE_RANGES];
     uint32_t ranges_used; /* how far they were ever used */
     uint32_t ranges_kept;
+    uint32_t moves; /* how often a piece of one place has become another's */
     uint64_t bytes, order;
     uint64_t low, high; /* where ranges were ever kept: [~low, high) */
     /* Those that the kernel is asked about. */
