@@ -126,6 +126,7 @@ int main(int argc, char **argv)
         (void)puts("boxledger " PACKAGE_VERSION);
         return 0;
     }
-    cli_say("%s is not a subcommand: run, gate, report, top, metrics, --help or --version", subcommand);
+    cli_say("%s is not a subcommand: run, gate, report, top, metrics, --help or --version",
+            subcommand);
     return CLI_USAGE;
 }

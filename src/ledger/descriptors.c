@@ -226,8 +226,7 @@ bool ledger_fd_assign(struct ledger *ledger, struct ledger_actor *actor, int fd,
     ledger_set_mark(&actor->busy, &canary);
 
     uint32_t busy = NEXT(word) | LEDGER_BUSY;
-    bool ours =
-        swap(&record->state, &word, busy); /* else it is another's by now */
+    bool ours = swap(&record->state, &word, busy); /* else it is another's by now */
     if (ours) {
         struct ledger_stack *stack = record->stack ? ledger_stack(ledger, record->stack) : NULL;
         if (stack) {

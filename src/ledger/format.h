@@ -102,7 +102,7 @@ enum ledger_fd_kind {
     LEDGER_FD_KVM_VCPU,
     LEDGER_FD_KVM_DEVICE,
     LEDGER_FD_LANDLOCK,
-    LEDGER_FD_DUP, /* a duplicate of a descriptor that the ledger did not know */
+    LEDGER_FD_DUP,       /* a duplicate of a descriptor that the ledger did not know */
     LEDGER_FD_RECLAIMED, /* a policy closed what was there, and keeps the number for a while */
     LEDGER_FD_KINDS
 };
@@ -123,11 +123,11 @@ enum ledger_fd_kind {
 #define LEDGER_KEPT 0x04u
 /* Only mappings that are neither a file's nor attached: `detail` holds what tells them from plain
  * memory, so that a policy does not take one for the other. */
-#define LEDGER_ODD 0x1u     /* flags of its mmap, or advice, that what comes next must not inherit */
-#define LEDGER_WATCHED 0x2u /* huge pages, or registered with userfaultfd: no policy's business */
-#define LEDGER_WAITS 0x4u   /* LEDGER_KEPT because the kernel refused its munmap */
+#define LEDGER_ODD 0x1u /* flags of its mmap, or advice, that what comes next must not inherit */
+#define LEDGER_WATCHED 0x2u   /* huge pages, or registered with userfaultfd: no policy's business */
+#define LEDGER_WAITS 0x4u     /* LEDGER_KEPT because the kernel refused its munmap */
 #define LEDGER_ASSIGNED 0x10u /* boxledger_assign_range said whose it is */
-#define LEDGER_PLACED 0x8u  /* not where the kernel chose */
+#define LEDGER_PLACED 0x8u    /* not where the kernel chose */
 /* Only mappings: how many memory slots map it now. At the most it stays there for good. */
 #define LEDGER_BINDINGS 0x3c00u
 #define LEDGER_BINDING 0x0400u /* one of them */
@@ -169,10 +169,11 @@ struct ledger_mapping {
     uint32_t stack;
     uint32_t owner;
     uint32_t tid;
-    uint32_t bound_owner;   /* sandbox whose slot maps it, or the last that did */
-    uint32_t unbound_stack; /* where that slot was deleted; 0: never. LEDGER_KEPT: who released it */
-    uint32_t detail;        /* a file's: descriptor + 1 it was mapped from at the time; attached: the
-                               4 KiB pages of its segment; otherwise LEDGER_ODD and its kin */
+    uint32_t bound_owner; /* sandbox whose slot maps it, or the last that did */
+    uint32_t
+        unbound_stack; /* where that slot was deleted; 0: never. LEDGER_KEPT: who released it */
+    uint32_t detail;   /* a file's: descriptor + 1 it was mapped from at the time; attached: the
+                          4 KiB pages of its segment; otherwise LEDGER_ODD and its kin */
 };
 
 #define LEDGER_UNBOUND_SHIFT 20u /* 1 ms a unit */
@@ -298,10 +299,10 @@ enum ledger_event_kind {
     /* What a policy did; `owner`: for whom, the last time. */
     LEDGER_EVENT_RECLAIMED_FD,      /* closed; `stack` had taken it */
     LEDGER_EVENT_RECLAIMED_MAPPING, /* unmapped, `bytes`; `stack` had mapped it */
-    LEDGER_EVENT_LATE_CLOSE, /* of a reclaimed number: swallowed; `other_stack` had taken it */
-    LEDGER_EVENT_LATE_UNMAP, /* of a reclaimed range */
-    LEDGER_EVENT_RESCUED,    /* a refused munmap that was answered with 0; `stack` called it */
-    LEDGER_EVENT_LIMITED_FD, /* refused with EMFILE (error) */
+    LEDGER_EVENT_LATE_CLOSE,      /* of a reclaimed number: swallowed; `other_stack` had taken it */
+    LEDGER_EVENT_LATE_UNMAP,      /* of a reclaimed range */
+    LEDGER_EVENT_RESCUED,         /* a refused munmap that was answered with 0; `stack` called it */
+    LEDGER_EVENT_LIMITED_FD,      /* refused with EMFILE (error) */
     LEDGER_EVENT_LIMITED_MAPPING, /* refused with ENOMEM */
     LEDGER_EVENT_ADVICE_REFUSED,  /* madvise with EAGAIN (or ENOMEM), for want of VMAs */
 };

@@ -33,7 +33,8 @@ void verify_ledger(struct verify *verify, const struct reader *reader,
                    const struct kernel_view *view);
 void verify_free(struct verify *verify);
 
-/* A policy has it, and nobody else: a reclaimed number or range, memory that waits to be unmapped. */
+/* A policy has it, and nobody else: a reclaimed number or range, memory that waits to be unmapped.
+ */
 bool verify_is_kept(const struct verify_held *held);
 
 /* What a descriptor is, by its kernel name, where that is certain; LEDGER_FD_UNKNOWN elsewhere. */
