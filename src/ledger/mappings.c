@@ -505,18 +505,19 @@ static APART void move_one(struct ledger *ledger, struct ledger_actor *actor,
 {
     uint32_t record = ledger_index_record(position);
     struct ledger_mapping *mapping = mapping_at(ledger, record);
-    struct ledger_mapping old = *mapping;
-    uint64_t start = old.start;
-    uint64_t end = old.end;
+    const uint64_t old_start = mapping->start;
+    const uint64_t old_end = mapping->end;
+    uint64_t start = old_start;
+    uint64_t end = old_end;
     if (!moved_range(event, &start, &end)) {
         drop(ledger, position, event->stack);
         return;
     }
     estimate(ledger, joins(ledger, position) - 1);
-    ledger_index_remove(ledger, old.start);
+    ledger_index_remove(ledger, old_start);
     __atomic_store_n(&mapping->state, LEDGER_EMPTY, __ATOMIC_RELEASE);
     if (event->keep_old) {
-        copy_for_old(ledger, actor, &old);
+        copy_for_old(ledger, actor, mapping); /* as it is yet, but for its state */
     }
     struct bindings heir = {0}; /* a range that moves keeps what it was bound to */
     displace(ledger, actor, start, end, event, UINT64_MAX, &heir);
@@ -524,7 +525,7 @@ static APART void move_one(struct ledger *ledger, struct ledger_actor *actor,
     mapping->end = end;
     mapping->ticket = event->new_ticket;
     mapping->detail = mapping->flags & LEDGER_SHM_MAP ? 0 : mapping->detail; /* no shmdt finds it */
-    count(ledger, mapping, 0, size_of(mapping) - (int64_t)(old.end - old.start));
+    count(ledger, mapping, 0, size_of(mapping) - (int64_t)(old_end - old_start));
     __atomic_store_n(&mapping->state, LEDGER_LIVE, __ATOMIC_RELEASE);
     if (add(ledger, actor, record)) {
         estimate(ledger, 1 - joins(ledger, ledger_index_find(ledger, start)));

@@ -299,8 +299,8 @@ void *plain_mmap(const struct unwind_start *here, bool raw, struct policy_map *m
         ((uintptr_t)map->address & ~shim.page_mask) == 0 && map->length != 0) {
         return mmap_over(here, raw, map);
     }
-    void *result = shim_polices(POLICY_PLACEMENT) ? police_placed_mmap(raw, map)
-                                                  : plain_mmap_made(raw, map);
+    void *result =
+        shim_polices(POLICY_PLACEMENT) ? police_placed_mmap(raw, map) : plain_mmap_made(raw, map);
     if (likely(result != MAP_FAILED)) {
         return plain_mapped(here, map, result, false);
     }
@@ -448,21 +448,15 @@ static APART void moved_in_part(const struct flight *flight, uint64_t to, int fl
     }
 }
 
-/* mremap.2 */
-static APART void remapped(const struct flight *flight, uint32_t target, void *result,
-                           size_t new_size, int flags)
+/* mremap.2: an old size of 0: a shared mapping, mapped once more. */
+static APART void mapped_once_more(const struct flight *flight, void *result, size_t new_size,
+                                   int flags)
 {
-    uint64_t start = (uintptr_t)result;
-    uint64_t end = page_end((uintptr_t)result, new_size);
-    if (flight->start == flight->end) { /* an old size of 0: a shared mapping, mapped once more */
-        mapped(start, end,
-               &(struct mapping){.stack = flight->stack,
-                                 .like = flight->start,
-                                 .flags = LEDGER_SHARED_MAP,
-                                 .fixed = (flags & MREMAP_FIXED) != 0});
-        return;
-    }
-    moved(flight, flight->start, flight->end, start, end, target, flags);
+    mapped((uintptr_t)result, page_end((uintptr_t)result, new_size),
+           &(struct mapping){.stack = flight->stack,
+                             .like = flight->start,
+                             .flags = LEDGER_SHARED_MAP,
+                             .fixed = (flags & MREMAP_FIXED) != 0});
 }
 
 /* True: what is to be moved is not mapped, as far as the program goes, or what waits where it is to
@@ -543,7 +537,12 @@ void *shim_mremap(const struct unwind_start *here, bool raw, void *old, size_t o
         return result;
     }
     if (result != MAP_FAILED) {
-        remapped(&flight, over ? (uint32_t)target.ticket : 0, result, new_size, flags);
+        if (flight.start == flight.end) {
+            mapped_once_more(&flight, result, new_size, flags);
+        } else {
+            moved(&flight, flight.start, flight.end, (uintptr_t)result,
+                  page_end((uintptr_t)result, new_size), over ? (uint32_t)target.ticket : 0, flags);
+        }
         if (over && shim_polices(POLICY_RESCUE)) {
             police_spoil(here, target.start, target.end, LEDGER_PLACED);
         }

@@ -20,12 +20,11 @@ EXPORT int accept(int fd, struct sockaddr *address, socklen_t *length)
     if (shim_limits_fds(HERE, 1)) {
         return -1;
     }
-    return shim_took(HERE,
-                     (int)TRY_TWICE(HERE,
-                                    PERFORM(FAULT(not_cancelled), int, accept,
-                                            (fd, address, length),
-                                            raw_syscall3(SYS_accept, fd, address, length))),
-                     LEDGER_FD_SOCKET, false);
+    return shim_took(
+        HERE,
+        (int)TRY_TWICE(HERE, PERFORM(FAULT(not_cancelled), int, accept, (fd, address, length),
+                                     raw_syscall3(SYS_accept, fd, address, length))),
+        LEDGER_FD_SOCKET, false);
 }
 
 EXPORT int accept4(int fd, struct sockaddr *address, socklen_t *length, int flags)

@@ -193,7 +193,8 @@ static long took_if(const struct unwind_start *here, bool takes, enum ledger_fd_
     if (!takes) {
         return made(a);
     }
-    return shim_limits_fds(here, 1) ? -1 : shim_took(here, (int)TRY_TWICE(here, made(a)), kind, true);
+    return shim_limits_fds(here, 1) ? -1
+                                    : shim_took(here, (int)TRY_TWICE(here, made(a)), kind, true);
 }
 
 static long ioctl_made(const struct unwind_start *here, const long *a)

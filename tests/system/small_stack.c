@@ -21,6 +21,7 @@ static volatile int which;
 static char *stack;
 static int fds[2];
 static void *map;
+static char *other;             /* three pages, mapped over again and again */
 static volatile size_t entered; /* bytes of the stack in use when the handler starts */
 
 static void one_call(void)
@@ -78,9 +79,15 @@ static void one_call(void)
     case 14:
         syscall(SYS_close, fds[1]);
         break;
+    case 15:
+        mmap(other, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+        break;
+    case 16:
+        mremap(other, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, other + 2 * PAGE);
+        break;
     }
 }
-#define CALLS 15
+#define CALLS 17
 
 static __attribute__((noinline)) void on_signal(int sig)
 {
@@ -99,6 +106,7 @@ int main(int argc, char **argv)
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_ONSTACK};
     sigset_t all;
 
+    other = mmap(NULL, 3 * PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (frame > STACK - 3000)
         system_skip("this processor's signal frame leaves no room on 8 KiB");
     mprotect(area, PAGE, PROT_NONE);
