@@ -298,6 +298,8 @@ def main():
         except (Wrong, subprocess.TimeoutExpired) as error:
             print(f"{reproducer.name}: {error}", flush=True)
             wrong += 1
+            if FAULT:  # one is enough
+                break
             continue
         if not FAULT:
             os.makedirs(RESULTS, exist_ok=True)

@@ -413,6 +413,10 @@ static void jump(int number)
 /* A handler that jumps out of whatever it interrupts leaves no range that nobody can get at. */
 static void a_jump_out_of_it_leaves_nothing_marked(void **state)
 {
+#ifdef __SANITIZE_THREAD__
+    print_message("skipped: this sanitizer keeps signals back until the next library call\n");
+    skip();
+#endif
     struct world *world = *state;
     struct sigaction action = {.sa_handler = jump};
     struct itimerspec every = {.it_interval.tv_nsec = 200000, .it_value.tv_nsec = 200000};
