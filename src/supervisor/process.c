@@ -187,9 +187,9 @@ static int start(struct run *run, const struct process_request *request, const c
         .stdio = {request->stdio[0], request->stdio[1], request->stdio[2]},
     };
 
-    if (find_start(run, request->directory, &inside.start, error) != 0)
+    if (find_start(run, request->directory, &start_directory, error) != 0)
         return -1;
-    start_directory = inside.start;
+    inside.start = start_directory;
     if (make_channels(run, policy->profile.defects, error) != 0)
         return -1;
     inside.channel = run->channel[1];
