@@ -291,7 +291,10 @@ void shim_fd_copied(const struct unwind_start *here, int from, int to, bool cloe
 bool shim_fd_closing(int fd, uintptr_t pc, uintptr_t sp, uintptr_t bp)
 {
     if (unlikely(shim.filter_seen || shim_thread.sandbox.last_child || !shim_watching()) ||
-        FAULT(released_late) || FAULT(release_dropped)) {
+        FAULT(released_late)) {
+        return false;
+    }
+    if (FAULT(release_dropped)) {
         return false;
     }
     struct ledger_actor *actor = enter();

@@ -436,8 +436,12 @@ int shim_close(const struct unwind_start *here, bool raw, int fd)
     if (unlikely(shim_thread.sandbox.last_child != 0) && shim_watching() && !FAULT(pipe_untied)) {
         other = pipe_partner(fd);
     }
-    const struct shim_release untold = {.watching = false};
-    struct shim_release release = FAULT(released_late) ? untold : shim_fd_releasing(here, fd);
+    struct shim_release release;
+    if (FAULT(released_late)) {
+        release = (struct shim_release){.watching = false};
+    } else {
+        release = shim_fd_releasing(here, fd);
+    }
     if (unlikely(release.is_done)) {
         return 0;
     }

@@ -154,7 +154,7 @@ static void counter(FILE *out, const char *name, const char *help, uint64_t valu
 static void by_kind(FILE *out, const char *name, const char *help, const uint64_t *values)
 {
     (void)fprintf(out, "# TYPE boxledger_%s counter\n# HELP boxledger_%s %s\n", name, name, help);
-    for (uint16_t kind = LEDGER_OWNER_KVM; kind <= LEDGER_OWNER_THREAD; kind++)
+    for (unsigned kind = LEDGER_OWNER_KVM; kind <= LEDGER_OWNER_THREAD; kind++)
         (void)fprintf(out, "boxledger_%s_total{kind=\"%s\"} %" PRIu64 "\n", name,
                       names_of_owner(kind), values[kind]);
 }
