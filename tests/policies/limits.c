@@ -40,8 +40,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "../system/system.h"
 #include "boxledger.h"
+#include "policy_test.h"
 
 enum {
     LIMIT_FDS = 8,
@@ -307,13 +307,6 @@ static void close_taken(const struct call *call, int result)
         close(result);
     }
     unlink(path);
-}
-
-static uint64_t open_fds(void)
-{
-    static uint64_t bits[FDS_MAX / 64];
-    long count = kernel_view_fds(bits, FDS_MAX);
-    return count < 0 ? 0 : (uint64_t)count;
 }
 
 /* At its limit, less `room`. */

@@ -23,6 +23,7 @@
 
 enum {
     VMAS_MAX = 70000,
+    FDS_MAX = 4096,
     LINK_BYTES = 64,
     TICK_MS = 20, /* from one sandbox of no consequence to the next */
     SLOT_DISTANCE = 1 << 30,
@@ -57,6 +58,14 @@ bool is_reclaimed_number(int fd)
     long got = raw(SYS_readlinkat, AT_FDCWD, path, target, sizeof target);
     return got >= (long)sizeof reclaimed_name - 1 &&
            memcmp(target, reclaimed_name, sizeof reclaimed_name - 1) == 0;
+}
+
+uint64_t open_fds(void)
+{
+    static uint64_t bits[FDS_MAX / 64];
+    long count = kernel_view_fds(bits, FDS_MAX);
+    check(count > 0, "/proc/self/fd: %s", strerror(errno));
+    return (uint64_t)count;
 }
 
 /* All of it is in VMAs with this protection; prot -1: with any. */

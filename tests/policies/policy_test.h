@@ -32,6 +32,9 @@ bool is_mapped(const void *start, size_t bytes);   /* somehow, all of it */
 /* Who it is: the inode, 0 where nothing is open. */
 uint64_t file_of(int fd);
 
+/* How many there are, by the kernel's word. */
+uint64_t open_fds(void);
+
 /* Unseen by any wrapper, and ends no scope. */
 void sleep_ms(unsigned ms);
 uint64_t now_ms(void);

@@ -13,5 +13,6 @@ shimmed promise all $settle_ms || fail "status $?"
 echo 'owner thread name=box-*' >"$work/rules"
 options=reclaim=1:settle_ms=$settle_ms:rules=$work/rules
 shimmed promise threads $settle_ms || fail "threads by a rule: status $?"
+(ulimit -n 96 && bare promise emfile $settle_ms) || fail "at the limit, without the shim: status $?"
 options=reclaim=1:settle_ms=$settle_ms
 (ulimit -n 96 && shimmed promise emfile $settle_ms) || fail "at the limit: status $?"
