@@ -180,8 +180,7 @@ struct line {
     unsigned count;
     double epochs[LEDGER_GROWTH_INTERVALS + 1];
     double kept[LEDGER_GROWTH_INTERVALS + 1];
-    double drop;   /* the most that was given back in between */
-    double owners; /* the most that lived in the last interval */
+    double drop; /* the most that was given back in between */
     double owners_first;
 };
 
@@ -190,9 +189,7 @@ static void draw(struct line *line, const struct growth_series *series)
     const struct growth_point *points = series->points;
     double highest = 0;
 
-    *line = (struct line){.count = series->count + 1,
-                          .owners = points[series->count - 1].owners,
-                          .owners_first = points[0].owners};
+    *line = (struct line){.count = series->count + 1, .owners_first = points[0].owners};
     for (unsigned i = 0; i < line->count; i++) {
         bool now = i == series->count;
 
@@ -220,14 +217,27 @@ static double at(const struct line *line, double epochs)
     return line->kept[line->count - 1];
 }
 
-static bool is_steady(const struct line *line, double climb)
+/* The most sandboxes that lived when it stopped, or since: what it stopped in is noted by the last
+ * change, which is when most of them lived; the ends after it are noted as the last one found it. */
+static double owners_since(const struct growth_series *series, unsigned stopped)
+{
+    double owners = 0;
+
+    for (unsigned i = stopped ? stopped - 1 : 0; i < series->count; i++)
+        if (series->points[i].owners > owners)
+            owners = series->points[i].owners;
+    return owners;
+}
+
+static bool is_steady(const struct line *line, const struct growth_series *series, double climb)
 {
     unsigned last = line->count - 1, stopped = last;
     double span = line->epochs[last], expected = climb / 4;
 
     while (stopped > 0 && line->kept[stopped - 1] >= line->kept[last])
         stopped--;
-    if (span - line->epochs[stopped] > 1 + line->owners + PAUSE_MAX * span / climb ||
+    if (span - line->epochs[stopped] >
+            1 + owners_since(series, stopped) + PAUSE_MAX * span / climb ||
         line->kept[last] - at(line, span / 2) < HALF_MIN * (climb - line->owners_first))
         return false;
     for (unsigned quarter = 0; quarter < 4; quarter++) {
@@ -252,7 +262,7 @@ static bool climbs(const struct growth_series *series, struct growth *growth)
     return growth->climb >= CLIMB_MIN &&
            line.drop <= (series->count < FEW ? DROP_MAX_OF_FEW : DROP_MAX) * growth->climb &&
            growth->rate >= (growth->climb < MUCH ? RATE_MIN : RATE_MIN_OF_MUCH) &&
-           is_steady(&line, growth->climb);
+           is_steady(&line, series, growth->climb);
 }
 
 bool growth_judge(const struct growth_series *series, struct growth *growth)
