@@ -3,17 +3,20 @@
     judge.py correct --kind=KIND --count=N --seed=S [--keep] [--live] [--reclaim=MS]
     judge.py mutant --site=SITE --count=N --seed=S [--live] [--reclaim=MS]
     judge.py mutants --number=N --seed=S [--kind=KIND] [--live-every=K] [--reclaim=MS]
+                     [--jobs=J]
     judge.py growth --scenario=NAME [--ends=child|api|mark]
 
 A correct supervisor has no finding and as many owners as sandboxes. A mutant has exactly one
 finding: its own. --live judges a process that still runs, after its last sandbox had time to
 settle, by `boxledger report` and by boxledger_check. With --reclaim the policy is on, with that
 settling time: of a correct supervisor nothing is reclaimed; of a mutant what it leaves, and nothing
-else. Exits with 0, 1, or 77 and "skip: why".
+else; of mutants it is also said how many lost nothing for good. --jobs judges so many at a time:
+with --reclaim they mostly sleep. Exits with 0, 1, or 77 and "skip: why".
 """
 import argparse
 import ctypes
 import json
+import multiprocessing
 import os
 import random
 import subprocess
@@ -37,7 +40,7 @@ GROWING_COUNT = 192  # sandboxes of a mutant that is found by its rate: up to 20
 ANCHOR_COUNT = 24       # of one whose thing may outlive 8 later sandboxes
 # A living VM's memory is left behind when the like is taken anew, by the clock: some time passes.
 REPEATED = ("kvm_restored_alive",)
-MUTANT_COUNT_MAX = 200
+MUTANT_COUNT, MUTANT_COUNT_MAX = 12, 200
 RATE_TOLERANCE = 0.3
 KINDS = ("kvm", "seccomp", "child", "api")
 RECLAIM_COUNT = 60   # sandboxes of a mutant that is reclaimed from: evidence takes some
@@ -310,45 +313,106 @@ def judge_mutant(site, about, count, seed, live=False, reclaim=None):
         if enough or count > MUTANT_COUNT_MAX:
             expect(truth["count"] > 0 or about["verdict"] == "kept", "it never came to its site")
             check_mutant(report, truth)
+            counts = report.get("counted", {"fds": 0, "mappings": 0})
+            truth["reclaimed"] = counts["fds"] + counts["mappings"]
             return truth
         count *= 2
 
 
+def verdict_of(what, judgement, *arguments, **options):
+    """("right", what the judgement answers), ("wrong", why) or ("skipped", why)."""
+    try:
+        return "right", judgement(*arguments, **options)
+    except Wrong as wrong:
+        return "wrong", f"FAIL: {what}: {wrong}"
+    except Skip as why:
+        return "skipped", str(why)
+
+
 def one(what, judgement, *arguments, **options):
     """1 if it was wrong, None if it could not be judged."""
-    try:
-        judgement(*arguments, **options)
-        return 0
-    except Wrong as wrong:
-        print(f"FAIL: {what}: {wrong}", flush=True)
+    verdict, said = verdict_of(what, judgement, *arguments, **options)
+    if verdict == "wrong":
+        print(said, flush=True)
         return 1
-    except Skip as why:
-        print(f"{what}: skipped: {why}", flush=True)
-        one.skipped = str(why)
+    if verdict == "skipped":
+        print(f"{what}: skipped: {said}", flush=True)
+        one.skipped = said
         return None
+    return 0
 
 
-def judge_mutants(number, seed, kind, live_every, reclaim=None):
+class Reclaimed:
+    """Of the mutants that leak: how many lost nothing for good."""
+
+    def __init__(self):
+        self.wholly = self.partly = self.reported = self.things = self.taken = 0
+
+    def add(self, truth):
+        leaked, taken = truth["count"], truth["reclaimed"]
+        if truth["verdict"] in ("kept", "unended") or leaked == 0:
+            return
+        self.things += leaked
+        self.taken += taken
+        if taken == leaked:
+            self.wholly += 1
+        elif taken:
+            self.partly += 1
+        else:
+            self.reported += 1
+
+    def __str__(self):
+        return (f"{self.wholly + self.partly + self.reported} of them leak: all of it was reclaimed "
+                f"in {self.wholly}, a part in {self.partly}, nothing in {self.reported}, which were "
+                f"only reported; {self.taken} of {self.things} things")
+
+
+def become_subreaper():
+    """Each judge reaps the orphans of its own supervisors, and nobody else's."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def judge_drawn(drawn):
+    name, about, seed, live, reclaim = drawn
+    what = f"{name} --seed={seed}{' live' if live else ''}"
+    return drawn, verdict_of(what, judge_mutant, name, about, MUTANT_COUNT, seed, live=live,
+                             reclaim=reclaim)
+
+
+def draw_mutants(number, seed, kind, live_every, reclaim):
+    """Every site as often as every other, in an order of the seed's."""
     chosen, known = random.Random(seed), sites()
     names = sorted(name for name in known if kind in (None, known[name]["kind"]))
-    # Every site as often as every other, in an order of the seed's.
     order = []
     while len(order) < number:
         order += chosen.sample(names, len(names))
+    return [(name, known[name], chosen.randrange(1, 1 << 31),
+             bool(live_every and i % live_every == 0), reclaim)
+            for i, name in enumerate(order[:number])]
+
+
+def judge_mutants(number, seed, kind, live_every, reclaim=None, jobs=1):
     wrong = judged = 0
     unavailable = set()
-    for i, name in enumerate(order[:number]):
-        if known[name]["kind"] in unavailable:
-            continue
-        mutant_seed, live = chosen.randrange(1, 1 << 31), live_every and i % live_every == 0
-        result = one(f"{name} --seed={mutant_seed}{' live' if live else ''}", judge_mutant, name,
-                     known[name], 12, mutant_seed, live=live, reclaim=reclaim)
-        if result is None:
-            unavailable.add(known[name]["kind"])
-        else:
+    reclaimed = Reclaimed()
+    with multiprocessing.get_context("fork").Pool(jobs, become_subreaper) as judges:
+        mutants = draw_mutants(number, seed, kind, live_every, reclaim)
+        for (name, about, *_), (verdict, said) in judges.imap(judge_drawn, mutants):
+            if verdict == "skipped":
+                if about["kind"] not in unavailable:
+                    print(f"{name}: skipped: {said}", flush=True)
+                unavailable.add(about["kind"])
+                one.skipped = said
+                continue
             judged += 1
-            wrong += result
+            if verdict == "wrong":
+                wrong += 1
+                print(said, flush=True)
+            elif reclaim is not None:
+                reclaimed.add(said)
     print(f"{judged - wrong} of {judged} mutants have exactly their finding", flush=True)
+    if reclaim is not None:
+        print(reclaimed, flush=True)
     return wrong
 
 
@@ -405,7 +469,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("what", choices=["correct", "mutant", "mutants", "growth"])
     parser.add_argument("--kind", choices=KINDS)
-    parser.add_argument("--count", type=int, default=12)
+    parser.add_argument("--count", type=int, default=MUTANT_COUNT)
     parser.add_argument("--number", type=int, default=40)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--site")
@@ -415,8 +479,9 @@ def main():
     parser.add_argument("--live", action="store_true")
     parser.add_argument("--live-every", type=int, default=0)
     parser.add_argument("--reclaim", type=int, metavar="MS")
+    parser.add_argument("--jobs", type=int, default=1)
     given = parser.parse_args()
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    become_subreaper()
     one.skipped = None
     if given.what == "correct":
         what = f"{given.kind} --count={given.count} --seed={given.seed}" + \
@@ -431,7 +496,7 @@ def main():
                     sites()[given.site], given.count, given.seed, given.live, given.reclaim)
     elif given.what == "mutants":
         wrong = judge_mutants(given.number, given.seed, given.kind, given.live_every,
-                              given.reclaim)
+                              given.reclaim, given.jobs)
     else:
         wrong = judge_growths(given.scenario, given.ends)
     if not jsonschema:
