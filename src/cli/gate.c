@@ -16,7 +16,6 @@
 
 #include "cli/gate.h"
 #include "cli/replace.h"
-#include "report/escape.h"
 
 #define TAKES(key) (UINT64_C(1) << OPTIONS_KEY_##key)
 static const uint64_t keys =
@@ -48,13 +47,13 @@ static void name_command(struct gate *gate)
 {
     struct arena *arena = &gate->judged.arena;
     char **operands = gate->arguments.operands;
-    const char *slash = strrchr(operands[0], '/');
+    int count = gate->arguments.operand_count;
     const char *command = operands[0];
 
-    for (int i = 1; i < gate->arguments.operand_count; i++)
+    for (int i = 1; i < count; i++)
         command = arena_format(arena, "%s %s", command, operands[i]);
     gate->judged.command = command;
-    gate->judged.program = escape_utf8(arena, slash && slash[1] ? slash + 1 : operands[0]);
+    gate->judged.program = program_name(arena, operands, count);
     gate->judged.root = project_root(arena);
 }
 

@@ -34,6 +34,11 @@ struct gate {
     size_t sink_count;
 };
 
+/* --- program.c --- */
+
+/* What the program of a command line is called in a baseline; `words` ends in a NULL. */
+const char *program_name(struct arena *arena, char **words, int count);
+
 /* --- gate_write.c --- */
 
 /* Where the result goes, and as what; checks all that can be wrong with that. */

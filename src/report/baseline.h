@@ -27,7 +27,7 @@ struct baseline_entry {
 };
 
 struct baseline {
-    const char *program;            /* the last part of the command's name */
+    const char *program;            /* the last part of the command's name, or of its script's */
     struct baseline_entry *entries; /* by their keys */
     size_t count;
     struct arena arena;

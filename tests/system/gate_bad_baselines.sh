@@ -1,5 +1,6 @@
-# gate_bad_baselines.sh: a baseline that does not parse, is another program's or a newer version's
-# is a mistake that is told, in one line, before anything is started; nothing is overwritten.
+# gate_bad_baselines.sh: a baseline that does not parse, is another program's (or another script's),
+# or a newer version's is a mistake that is told, in one line, before anything is started; nothing
+# is overwritten.
 . "$(dirname "$0")/harness.sh"
 . "$source/tests/gate/gate.sh"
 known=$work/known.json
@@ -38,6 +39,54 @@ echo '{"boxledger_baseline": 2, "machines": []}' >"$known"
 refused 'a baseline of version 2; this boxledger knows version 1'
 echo '{"boxledger_baseline": 1, "program": "sleep", "findings": []}' >"$known"
 refused 'the baseline of another program: of sleep, not of gate_sandboxes'
+
+# What an interpreter runs is the program, whatever the interpreter is called and its options are.
+named() { # NAME COMMAND...: this command's program is called so
+    local name=$1
+    shift
+    gate 2 --baseline="$known" -- "$@"
+    says "the baseline of another program: of sleep, not of $name"
+    [[ $(tail -c $((${#name} + 4)) "$work/err") == "of $name" ]] ||
+        fail "$*: not $name: $(cat "$work/err")"
+}
+mkdir -p "$work/scripts"
+touch "$work/scripts/a.py" "$work/scripts/b.py"
+(
+    cd "$work/scripts"
+    named a.py ./a.py
+    named a.py python3 a.py
+    named b.py python3 -B b.py a.py
+    named a.py /usr/bin/python3.11 -X dev -Wonce "$work/scripts/a.py" --self-test b.py
+    named pytest python3 -m pytest a.py
+    named pytest python3 -Im pytest a.py
+    named pytest python3 -mpytest
+    named python3 python3 -c 'import a' a.py
+    named python3 python3 -Bc 'import a' a.py
+    named python3 python3 nonesuch.py
+    named python3 python3 "$work/scripts"
+    named python3 python3 -m
+    named python3 python3
+    named a.py bash -eo pipefail -- a.py
+    named bash bash -ec ./a.py a.py
+    named sh /bin/sh -c ./a.py
+    named a.py perl -Ifile -w a.py
+    named perl perl -we1 a.py
+    named a.py node --inspect -r hook a.py
+    # Others have files that say nothing about which program it is.
+    named touch touch a.py
+    named pythonic ./pythonic a.py
+)
+# And it is looked at with that name: the same script is known again, another refused.
+cat >"$work/scripts/a.py" <<END
+import subprocess
+subprocess.run(["$sandboxes", "keeps_fd=1"], check=True)
+END
+cp "$work/scripts/a.py" "$work/scripts/b.py"
+gate 0 --follow --baseline="$work/script.json" --update-baseline -- python3 "$work/scripts/a.py"
+gate 0 --follow --baseline="$work/script.json" -- python3 -B "$work/scripts/a.py"
+says 'gate clean: 1 known'
+gate 2 --follow --baseline="$work/script.json" -- python3 "$work/scripts/b.py"
+says 'the baseline of another program: of a.py, not of b.py'
 
 finding() { # KEYS: a baseline with this one finding, behind a good one
     printf '{"boxledger_baseline": 1, "program": "gate_sandboxes", "findings": [%s, %s]}\n' \
