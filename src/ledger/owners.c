@@ -8,6 +8,7 @@
  * then a record is not used again. It decides nothing: what begins and ends a sandbox is
  * src/sandbox's business.
  */
+#include "fault.h"
 #include "ledger.h"
 
 #define TRIES 32u /* records to look at for one to use again, before the table grows */
@@ -97,7 +98,8 @@ static bool is_named(const struct ledger_owner *record)
 static uint32_t use_again(struct ledger *ledger, uint32_t kept)
 {
     uint64_t used = __atomic_load_n(&ledger->header->used[LEDGER_OWNERS], __ATOMIC_ACQUIRE);
-    if (used <= kept || __atomic_load_n(&ledger->rebuilding, __ATOMIC_SEQ_CST)) {
+    if (used <= kept || FAULT(owners_kept) ||
+        __atomic_load_n(&ledger->rebuilding, __ATOMIC_SEQ_CST)) {
         return 0;
     }
     for (unsigned i = 0; i < TRIES; i++) {
