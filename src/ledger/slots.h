@@ -1,6 +1,6 @@
 /*
- * slots.h: the memory slots of VMs, for mappings.c. All of it only under the mappings' lock, in
- * the writer's own memory: what readers want to know of it stands in the mappings.
+ * slots.h: the memory slots of VMs, for mappings_bound.c. All of it only under the mappings'
+ * lock, in the writer's own memory: what readers want to know of it stands in the mappings.
  */
 #ifndef BOXLEDGER_LEDGER_SLOTS_H
 #define BOXLEDGER_LEDGER_SLOTS_H
