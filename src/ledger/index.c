@@ -10,11 +10,17 @@
 #define CACHE_LINE 64u
 #define NODES_A_PAGE 512u /* 256 KiB at a time */
 
+/* Room on small stacks is scarce (DESIGN 3.7): only who needs a path has one, and its functions are
+ * kept apart from the usual case. */
+#define APART __attribute__((noinline))
+
 struct path {
     struct ledger_index_node *node[LEDGER_INDEX_DEPTH];
-    uint32_t at[LEDGER_INDEX_DEPTH];
-    uint32_t depth; /* of the leaf */
+    uint8_t at[LEDGER_INDEX_DEPTH];
+    uint8_t depth; /* of the leaf */
 };
+
+_Static_assert(LEDGER_INNER_KEYS <= UINT8_MAX, "a place in a node is a byte");
 
 bool ledger_index_provide(struct ledger *ledger, const struct ledger_actor *actor, uint32_t nodes)
 {
@@ -87,7 +93,7 @@ static struct ledger_index_node *descend(struct ledger_index *index, uint64_t ke
     while (!node->leaf) {
         uint32_t at = ledger_index_rank(node->i.key + 1, node->count - 1, key);
         path->node[path->depth] = node;
-        path->at[path->depth] = at;
+        path->at[path->depth] = (uint8_t)at;
         path->depth++;
         node = node->i.child[at];
     }
@@ -135,8 +141,8 @@ static void put_in_inner(struct ledger_index_node *node, uint32_t at, uint64_t k
 
 /* Addresses come from the top down: a leaf that is full because of a run of ever lower keys is
  * split so that its upper part stays full. */
-static struct ledger_index_node *split_leaf(struct ledger_index *index,
-                                            struct ledger_index_node *leaf, uint64_t key)
+static APART struct ledger_index_node *split_leaf(struct ledger_index *index,
+                                                  struct ledger_index_node *leaf, uint64_t key)
 {
     uint32_t keep = LEDGER_LEAF_KEYS / 2;
     if (key < leaf->l.key[0]) {
@@ -164,8 +170,8 @@ static struct ledger_index_node *split_leaf(struct ledger_index *index,
 }
 
 /* Hangs `right`, whose lowest key is `key`, behind the node that `path` went through. */
-static void insert_above(struct ledger_index *index, struct path *path, uint64_t key,
-                         struct ledger_index_node *right)
+static APART void insert_above(struct ledger_index *index, struct path *path, uint64_t key,
+                               struct ledger_index_node *right)
 {
     for (uint32_t depth = path->depth; depth-- > 0;) {
         struct ledger_index_node *node = path->node[depth];
@@ -199,8 +205,7 @@ static void insert_above(struct ledger_index *index, struct path *path, uint64_t
     index->root = root;
 }
 
-static __attribute__((noinline)) struct ledger_index_node *
-leaf_with_room(struct ledger_index *index, uint64_t key)
+static APART struct ledger_index_node *leaf_with_room(struct ledger_index *index, uint64_t key)
 {
     struct path path;
     struct ledger_index_node *leaf = descend(index, key, &path);
@@ -281,27 +286,11 @@ static void hand_over_fences(struct ledger_index_node *leaf, const struct path *
     }
 }
 
-void ledger_index_remove(struct ledger *ledger, uint64_t key)
+/* Takes out the leaf that `key` belongs to and that has run empty. */
+static APART void remove_leaf(struct ledger_index *index, uint64_t key)
 {
-    struct ledger_index *index = &ledger->index;
-    if (index->vacant) {
-        ledger_index_settle(ledger);
-    }
-    struct ledger_index_node *leaf = index->cursor;
     struct path path;
-    bool known = ledger_index_at_cursor(index, key);
-    if (!known || leaf->count == 1) {
-        leaf = descend(index, key, &path);
-    }
-    uint32_t at = ledger_index_rank(leaf->l.key, leaf->count, key) - 1;
-    leaf->count--;
-    for (uint32_t i = at; i < leaf->count; i++) {
-        leaf->l.key[i] = leaf->l.key[i + 1];
-        leaf->l.record[i] = leaf->l.record[i + 1];
-    }
-    if (leaf->count > 0) {
-        return;
-    }
+    struct ledger_index_node *leaf = descend(index, key, &path);
     if (leaf->previous || leaf->next) {
         hand_over_fences(leaf, &path);
     }
@@ -317,4 +306,25 @@ void ledger_index_remove(struct ledger *ledger, uint64_t key)
         remove_above(index, &path);
     }
     free_node(index, leaf);
+}
+
+void ledger_index_remove(struct ledger *ledger, uint64_t key)
+{
+    struct ledger_index *index = &ledger->index;
+    if (index->vacant) {
+        ledger_index_settle(ledger);
+    }
+    struct ledger_index_node *leaf = index->cursor;
+    if (!ledger_index_at_cursor(index, key)) {
+        leaf = ledger_index_leaf(index, key);
+    }
+    uint32_t at = ledger_index_rank(leaf->l.key, leaf->count, key) - 1;
+    leaf->count--;
+    for (uint32_t i = at; i < leaf->count; i++) {
+        leaf->l.key[i] = leaf->l.key[i + 1];
+        leaf->l.record[i] = leaf->l.record[i + 1];
+    }
+    if (leaf->count == 0) {
+        remove_leaf(index, key);
+    }
 }
