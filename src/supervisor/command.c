@@ -24,31 +24,46 @@ static const char *search_path(char *const *environment)
     return DEFAULT_PATH;
 }
 
+/* Where names are looked up: see command.h. */
+struct place {
+    int root;
+    const char *directory;
+};
+
 /* 0, or why there is nothing of this path. */
-static int open_path(int root, const char *path, int *fd)
+static int open_path(const struct place *place, const char *path, int *fd)
 {
+    int root = place->root;
+    owned_memory char *below = NULL;
     const struct open_how how = {
         .flags = O_PATH | O_CLOEXEC,
         .resolve = root >= 0 ? RESOLVE_IN_ROOT : 0,
     };
 
+    if (place->directory && path[0] != '/') {
+        if (asprintf(&below, "%s/%s", place->directory, path) < 0) {
+            below = NULL;
+            return ENOMEM;
+        }
+        path = below;
+    }
     *fd = (int)syscall(SYS_openat2, root >= 0 ? root : AT_FDCWD, path, &how, sizeof how);
     return *fd >= 0 ? 0 : errno;
 }
 
-static bool is_there(int root, const char *path)
+static bool is_there(const struct place *place, const char *path)
 {
     owned_fd int fd = -1;
 
-    return open_path(root, path, &fd) == 0;
+    return open_path(place, path, &fd) == 0;
 }
 
 /* 0, or why it cannot be run. */
-static int refusal(int root, const char *path)
+static int refusal(const struct place *place, const char *path)
 {
     owned_fd int fd = -1;
     struct stat status;
-    int failed = open_path(root, path, &fd);
+    int failed = open_path(place, path, &fd);
 
     if (failed != 0)
         return failed;
@@ -59,7 +74,7 @@ static int refusal(int root, const char *path)
     return syscall(SYS_faccessat2, fd, "", X_OK, AT_EMPTY_PATH) == 0 ? 0 : errno;
 }
 
-static char *search(int root, const char *name, const char *directories, int *why)
+static char *search(const struct place *place, const char *name, const char *directories, int *why)
 {
     *why = ENOENT;
     for (;;) {
@@ -72,11 +87,11 @@ static char *search(int root, const char *name, const char *directories, int *wh
             *why = ENOMEM;
             return NULL;
         }
-        number = refusal(root, path);
+        number = refusal(place, path);
         if (number == 0)
             return owned_memory_move(path);
         /* One that is there, and not merely in a directory that may not be looked into. */
-        if (is_there(root, path))
+        if (is_there(place, path))
             *why = number;
         directories += length;
         if (*directories++ == 0)
@@ -84,15 +99,17 @@ static char *search(int root, const char *name, const char *directories, int *wh
     }
 }
 
-char *command_find(int root, const char *name, char *const *environment, struct error *error)
+char *command_find(int root, const char *directory, const char *name, char *const *environment,
+                   struct error *error)
 {
+    const struct place place = {root, directory};
     char *path = NULL;
     int why = name[0] == 0 ? ENOENT : 0;
 
     if (why == 0 && !strchr(name, '/')) {
-        path = search(root, name, search_path(environment), &why);
+        path = search(&place, name, search_path(environment), &why);
     } else if (why == 0) {
-        why = refusal(root, name);
+        why = refusal(&place, name);
         path = why == 0 ? strdup(name) : NULL;
     }
     if (!path)

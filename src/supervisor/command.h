@@ -6,9 +6,10 @@
 
 struct error;
 
-/* As execvp(3) looks for it, in the PATH of this environment, below `root`, a directory's
- * descriptor; -1: where we are. The caller frees it. NULL with the reason in *error: ENOENT, or
- * EACCES where there is one that cannot be run. */
-char *command_find(int root, const char *name, char *const *environment, struct error *error);
+/* As execvp(3) looks for it in `directory`, where the command is to start (NULL: where we are), in
+ * the PATH of this environment, below `root`, a directory's descriptor; -1: none. The caller frees
+ * it. NULL with the reason in *error: ENOENT, or EACCES where there is one that cannot be run. */
+char *command_find(int root, const char *directory, const char *name, char *const *environment,
+                   struct error *error);
 
 #endif

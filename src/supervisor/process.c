@@ -328,7 +328,8 @@ int process_run(const struct policy *policy, const struct process_request *reque
     int failed;
 
     *result = (struct process_result){0};
-    path = command_find(policy->root, request->command[0], request->environment, error);
+    path = command_find(policy->root, request->directory, request->command[0], request->environment,
+                        error);
     if (!path)
         return -1;
     owner = boxledger_begin(request->label);

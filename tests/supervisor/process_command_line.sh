@@ -58,6 +58,21 @@ refuses $not_executable "cannot run /: Permission denied" run /
 refuses $failed "cannot start in /nosuch: No such file" run --directory=/nosuch true
 refuses $usage "--write: /nosuch: No such file" run --write=/nosuch true
 
+# A name is looked for where the command starts.
+mkdir "$work/project"
+printf '#!/bin/sh\necho here\n' >"$work/project/upgrade"
+chmod 755 "$work/project/upgrade"
+for options in '' --root=/; do
+    for name in ./upgrade "$work/project/upgrade"; do
+        got=$(boxsup run ${options:+"$options"} --directory="$work/project" -- "$name")
+        [[ $got == here ]] || fail "$options $name in --directory: $got"
+    done
+    got=$(PATH=.:$PATH boxsup run ${options:+"$options"} --directory="$work/project" -- upgrade)
+    [[ $got == here ]] || fail "$options, in a relative PATH: $got"
+    (cd "$work/project" && refuses $not_found "cannot run ./upgrade: No such file" \
+        run ${options:+"$options"} --directory=/ -- ./upgrade)
+done
+
 # A profile.
 refuses $usage "--profile: cannot read /nosuch: No such file" run --profile=/nosuch true
 refuses $usage "--profile: cannot read $work: Is a directory" run --profile="$work" true
