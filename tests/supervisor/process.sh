@@ -15,6 +15,12 @@ status=0
 "$boxsup" run -- true 2>"$work/err" || status=$?
 [[ $status -ne $unsupported ]] || skip "$(<"$work/err")"
 
+# A build may lie where only we may look, below /root say: others have a copy.
+if [[ $(id -u) -eq 0 ]]; then
+    cp "$boxsup" "$work/boxsup"
+    boxsup=$work/boxsup
+fi
+
 # Runs boxsup with a limit of time; $as is put before it: another user, the shim.
 as=()
 boxsup() { timeout -k 5 "$limit" "${as[@]}" "$boxsup" "$@"; }
