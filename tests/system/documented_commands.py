@@ -8,8 +8,11 @@ A block of lines indented by four spaces is one of four things:
     stand-ins for the reader's own programs.
   - a block right after <!-- shown by FILE -->: that file of the tree runs it.
   - a block right after <!-- no command -->: a picture, an excerpt.
-Anything else fails. The EXAMPLES of the manual pages are run as they are, with stand-ins for the
-reader's own programs.
+Anything else fails. In a manual page the blocks (.nf, .EX) under EXAMPLES are run as they are, with
+stand-ins for the reader's own programs. A comment before any other says what it is:
+  - run: commands, which must succeed, too
+  - given to COMMAND: the block is that command's FILE, which it must accept
+  - shown by FILE, no command: as above
 """
 import os
 import re
@@ -161,38 +164,74 @@ def judge_block(path, at, mark, lines, shell):
     return None
 
 
-def examples(path):
-    """The commands under EXAMPLES of a manual page."""
+def manual_blocks(path):
+    """(line number, what it is, lines) of each block of a manual page."""
     with open(path, encoding="utf-8") as file:
-        text = file.read()
-    section = re.search(r"^\.SH EXAMPLES?\n(.*?)(?=^\.SH |\Z)", text, re.MULTILINE | re.DOTALL)
-    if not section:
-        return []
-    lines = []
-    for block in re.findall(r"^\.nf\n(.*?)^\.fi", section[1], re.MULTILINE | re.DOTALL):
-        lines += [line.replace("\\-", "-").replace("\\e", "\\") for line in block.split("\n")
-                  if line.strip() and not line.startswith(".")]
-    return lines
+        lines = file.read().split("\n")
+    section, mark, block = "", "", None
+    for number, line in enumerate(lines, 1):
+        if line.startswith(".SH "):
+            section = line[4:]
+        if re.match(r"\.(nf|EX)$", line):
+            block = []
+        elif re.match(r"\.(fi|EE)$", line):
+            yield number - len(block), mark or ("run" if "EXAMPLE" in section else ""), block
+            mark, block = "", None
+        elif block is not None:
+            block.append(line.replace("\\-", "-").replace("\\e", "\\").replace("\\\\", "\\"))
+        elif line.startswith('.\\" '):
+            mark = line[4:]
+        elif line.strip() and not line.startswith("."):
+            mark = ""
 
 
-def run_examples(path, work):
-    wrong = []
+def prepare(work):
+    """What the pages' commands find where they are run."""
     stand_ins = os.path.join(work, "bin")
     stand_in(stand_ins)
-    environment = {**os.environ, "PATH": f"{stand_ins}:{build}:{os.environ['PATH']}",
-                   "LD_LIBRARY_PATH": build}
     for prepared in ("known.txt", "suppressions.txt"):
         with open(os.path.join(work, prepared), "w", encoding="utf-8") as file:
             file.write("# nothing yet\n")
-    for command in examples(path):
+    project = os.path.join(work, "project")
+    os.mkdir(project)
+    with open(os.path.join(project, "upgrade"), "w", encoding="utf-8") as file:
+        file.write("#!/bin/sh\necho new >>settings\n")
+    os.chmod(os.path.join(project, "upgrade"), 0o755)
+    return {**os.environ, "PATH": f"{stand_ins}:{build}:{os.environ['PATH']}",
+            "LD_LIBRARY_PATH": build}
+
+
+def run_manual_block(where, mark, lines, work, environment):
+    """What is wrong with it, in a list."""
+    commands_of = lines
+    if mark.startswith("given to "):
+        commands_of = [mark[len("given to "):]]
+        with open(os.path.join(work, "FILE"), "w", encoding="utf-8") as file:
+            file.write("\n".join(lines) + "\n")
+    wrong = []
+    for command in filter(str.strip, commands_of):
         ended = subprocess.run(["bash", "-c", command], cwd=work, check=False, timeout=TIMEOUT,
                                env=environment, capture_output=True, text=True,
                                stdin=subprocess.DEVNULL)
-        where = f"{os.path.basename(path)}: {command}"
         if ended.returncode != 0:
-            wrong.append(f"{where}: status {ended.returncode}: {ended.stderr[-300:]}")
+            wrong.append(f"{where}: {command}: status {ended.returncode}: {ended.stderr[-300:]}")
         else:
-            print(where)
+            print(f"{where}: {command.strip()}")
+    return wrong
+
+
+def run_manual(path, work):
+    environment = prepare(work)
+    wrong = []
+    for at, mark, lines in manual_blocks(path):
+        where = f"{os.path.basename(path)}:{at}"
+        shown = re.match(r"shown by (\S+)", mark)
+        if shown and not os.path.exists(os.path.join(source, shown[1])):
+            wrong.append(f"{where}: {shown[1]} is not there")
+        elif mark == "run" or mark.startswith("given to "):
+            wrong += run_manual_block(where, mark, lines, work, environment)
+        elif not shown and mark != "no command":
+            wrong.append(f"{where}: neither under EXAMPLES nor marked: {lines[:1]!r}")
     return wrong
 
 
@@ -211,7 +250,7 @@ def main():
     for name in sorted(os.listdir(os.path.join(source, "doc"))):
         if name[-2:] in (".1", ".3", ".7") and (not sys.argv[1:] or name in sys.argv[1:]):
             with tempfile.TemporaryDirectory(prefix="boxledger-doc.") as work:
-                wrong += run_examples(os.path.join(source, "doc", name), work)
+                wrong += run_manual(os.path.join(source, "doc", name), work)
     for one in wrong:
         print("FAIL:", one, file=sys.stderr)
     return 1 if wrong else 0
