@@ -112,7 +112,12 @@ bool injection_begin(struct injection *injection, const struct notification *not
         .thread = thread, .main = notification->sandbox->main, .registers = registers};
     /* It may have ended already; injection_wait finds out. */
     (void)ptrace(PTRACE_INTERRUPT, thread, NULL, NULL);
-    return true;
+    if (notify_is_valid(notification))
+        return true;
+    /* The number was another's by the time that it was held. */
+    (void)injection_wait(injection);
+    injection_let_go(injection);
+    return false;
 }
 
 bool injection_wait(struct injection *injection)

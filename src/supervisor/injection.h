@@ -24,8 +24,9 @@ struct injection {
 
 #define INJECTION_EMPTY ((struct injection){.thread = -1})
 
-/* Holds the thread as soon as the notification is answered, which is left to the caller. Returns
- * false if it cannot be held. */
+/* Holds the thread as soon as the notification is answered, which is left to the caller. From here
+ * on the thread's number is its own: it was asked for the notification after it was traced. Returns
+ * false if it cannot be held, or its notification has gone; then no thread is. */
 bool injection_begin(struct injection *injection, const struct notification *notification);
 
 /* Waits until the thread, whose notification is answered now, is held. False: it is gone. */

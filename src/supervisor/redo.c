@@ -110,7 +110,6 @@ static void redo_with(const struct notification *notification, make_call *make, 
     pid_t thread = notify_thread(notification);
     int64_t result = -ENOTSUP;
     owned_fd int memory = -1;
-    bool valid;
 
     /* Where another thread executes a program, its number becomes the first one's. */
     if ((executes(notification) && proc_process_of(thread) != thread) ||
@@ -120,12 +119,10 @@ static void redo_with(const struct notification *notification, make_call *make, 
     }
     (void)snprintf(name, sizeof name, "/proc/%d/mem", thread);
     redo.memory = memory = open(name, O_RDWR | O_CLOEXEC);
-    /* Asked after it is traced and open: from here on its number is its own. */
-    valid = notify_is_valid(notification) && memory >= 0;
     notify_fail(notification, ENOTSUP);
-    if (injection_wait(&redo.injection) && valid && begin_memory(&redo))
+    if (injection_wait(&redo.injection) && memory >= 0 && begin_memory(&redo))
         result = make(&redo, how);
-    if (!valid || (executes(notification) && result == 0))
+    if (memory < 0 || (executes(notification) && result == 0))
         injection_let_go(&redo.injection);
     else
         injection_end(&redo.injection, result);
