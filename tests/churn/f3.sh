@@ -1,7 +1,8 @@
-# f3.sh: the reproducers of the field's row F3, each in its four runs; see reproducers.py.
+# f3.sh [NAME...]: the reproducers of the field's row F3, or those named, each in its four runs;
+# see reproducers.py.
 # shellcheck source=tests/system/harness.sh disable=SC2154
 . "$(dirname "$0")/../system/harness.sh"
 need_command
 need_tool python3
 export BOXLEDGER_BUILD=$build BOXLEDGER_SOURCE=$source BOXLEDGER_FAULT=$fault
-python3 "$(dirname "$0")/reproduce.py" F3
+python3 "$(dirname "$0")/reproduce.py" "${@:-F3}"

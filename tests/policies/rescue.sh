@@ -1,6 +1,6 @@
-# rescue.sh: munmap at the limit of VMAs. The program of F3 runs twice in one process and no unmap
+# rescue.sh [WHAT...]: munmap at the limit of VMAs. The program of F3 runs twice in one process and no unmap
 # fails; pages are back at once; what must not be rescued is not; what waits is taken over by what
-# is mapped there. Without rescue it is as the kernel has it.
+# is mapped there. Without rescue it is as the kernel has it. Named, it is only these under rescue.
 # shellcheck source=tests/system/harness.sh disable=SC2154
 . "$(dirname "$0")/../system/harness.sh"
 programs=${BOXLEDGER_POLICY_PROGRAMS:-$build/tests/policies}
@@ -22,6 +22,23 @@ judge_rounds() {
     done
 }
 
+# under_rescue WHAT...: what the program does and judges itself, and the rounds, whose figures are ours.
+under_rescue() {
+    local what status
+    options=rescue=1
+    for what; do
+        status=0
+        shimmed rescue "$what" >"$work/out" 2>"$work/err" || status=$?
+        [[ $status -eq 0 ]] || grep '^\.\.\|: ' "$work/err" | head -20 >&2
+        judge $status "$what under rescue"
+        [[ $what != rounds ]] || judge_rounds "under rescue" 0
+    done
+}
+if [[ $# -gt 0 ]]; then
+    under_rescue "$@"
+    exit
+fi
+
 status=0
 bare rescue rounds >"$work/out" || status=$?
 judge $status "rounds without the shim"
@@ -30,14 +47,7 @@ failed=$(number "unmaps failed" "$work/out" 1)
 shimmed rescue rounds >"$work/out" 2>"$work/err" || fail "rounds without rescue: status $?"
 [[ $(number "unmaps failed" "$work/out" 1) -ge 7 ]] || fail "without rescue: $(<"$work/out")"
 
-options=rescue=1
-for what in rounds kinds again over stack; do
-    status=0
-    shimmed rescue $what >"$work/out" 2>"$work/err" || status=$?
-    [[ $status -eq 0 ]] || grep '^\.\.\|: ' "$work/err" | head -20 >&2
-    judge $status "$what under rescue"
-    [[ $what != rounds ]] || judge_rounds "under rescue" 0
-done
+under_rescue rounds kinds again over stack
 
 # What still waits is in every report, and nobody's fault.
 need_tool jq

@@ -1,26 +1,44 @@
 # every_promise_can_break.sh: a test that cannot fail is a bug. Runs each test on a shim that
 # breaks its promise (faults.txt) and demands that it fails, hanging included. With arguments:
 # only those faults.
+#
+# The tests mostly sleep, so several run at a time, each in a directory of its own; what they came to
+# is told afterwards, in the order of faults.txt. What is not as it should be then runs once more
+# alone, on a machine that is less busy, and that is said, too.
 . "$(dirname "$0")/harness.sh"
 [[ -e $faulty ]] || fail "no faulty shim at $faulty"
 [[ $fault == '' ]] || fail "a fault within a fault"
 here=$(dirname "$0") bad='' count=0
-declare -A sound
+at_once=4
+control_seconds=100 # a program's, without a fault
+fault_seconds=20    # with one: what hangs need not hang for long
+runs=()             # "FAULT TEST[:ARGUMENT] SECONDS", controls first
+breaks=()           # of the same numbers
+declare -A control  # the number of the run without a fault, by test
+export here work
 
-# A test that fails anyway shows nothing: once for each, on the faulty shim with no fault named.
-without_fault() {
-    [[ -n ${sound[$1]:-} ]] && return "${sound[$1]}"
-    for _ in first again; do # once more on a busy machine, and said so
-        sound[$1]=0
-        BOXLEDGER_FAULT=none timeout -k 5 100 bash "$here/$1.sh" </dev/null >"$work/out" 2>&1 ||
-            sound[$1]=$?
-        [[ ${sound[$1]} -ne 0 && ${sound[$1]} -ne 77 ]] || break
-        echo "$1: failed once without any fault: $(tail -n 1 "$work/out")"
-    done
-    return "${sound[$1]}"
+# attempt NUMBER FAULT TEST[:ARGUMENT] SECONDS: its output and its status are $work/NUMBER.*
+attempt() {
+    local got=0 argument=${3#"${3%%:*}"}
+    env -u BASH_FUNC_attempt%% -u here -u work BOXLEDGER_FAULT="$2" BOXLEDGER_TEST_SECONDS="$4" \
+        timeout -k 5 100 bash "$here/${3%%:*}.sh" ${argument:+"${argument#:}"} \
+        </dev/null >"$work/$1.out" 2>&1 || got=$?
+    echo $got >"$work/$1.status"
+}
+export -f attempt
+
+# right NUMBER: a control must pass, and any other must not. What skips shows nothing, but is right.
+right() {
+    local got fault_of
+    got=$(<"$work/$1.status")
+    read -r fault_of _ <<<"${runs[$1]}"
+    [[ $got -eq 77 ]] || { [[ $fault_of == none ]] && [[ $got -eq 0 ]]; } ||
+        { [[ $fault_of != none ]] && [[ $got -ne 0 ]]; }
 }
 
-while IFS='|' read -r name tests breaks; do
+number=0
+pairs=()
+while IFS='|' read -r name tests broken; do
     name=${name// /}
     [[ $name == '' || $name == \#* ]] && continue
     [[ $# -gt 0 && " $* " != *" $name "* ]] && continue
@@ -31,24 +49,48 @@ while IFS='|' read -r name tests breaks; do
         continue
     fi
     for test in $tests; do
-        got=0
-        without_fault "$test" || got=$?
-        if [[ $got -ne 0 && $got -ne 77 ]]; then
-            echo "$name: $test fails without any fault:"
-            tail -n 20 "$work/out"
-            bad="$bad $name:$test"
-            continue
+        # A test that fails anyway shows nothing: once for each, on the faulty shim with no fault.
+        if [[ -z ${control[$test]:-} ]]; then
+            control[$test]=$number
+            runs[number++]="none $test $control_seconds"
         fi
-        got=0
-        BOXLEDGER_FAULT=$name BOXLEDGER_TEST_SECONDS=20 \
-            timeout -k 5 100 bash "$here/$test.sh" </dev/null >"$work/out" 2>&1 || got=$?
-        count=$((count + 1))
-        case $got in
-        0) echo "$name: $test does not notice ($breaks )" && bad="$bad $name:$test" ;;
-        77) echo "$name: $test skips: $(tail -1 "$work/out")" ;;
-        *) echo "$name: $test fails, as it should ($got)" ;;
-        esac
+        pairs+=("$name $test $fault_seconds|$broken")
     done
 done <"$here/faults.txt"
-[[ $count -gt 0 ]] || fail "no fault of that name"
+first_pair=$number
+for pair in ${pairs[@]+"${pairs[@]}"}; do
+    runs[number]=${pair%%|*}
+    breaks[number++]=${pair#*|}
+done
+[[ ${#pairs[@]} -gt 0 || $bad != '' ]] || fail "no fault of that name"
+
+for number in ${runs[@]+"${!runs[@]}"}; do
+    echo "$number ${runs[number]}"
+done | xargs -r -P "$at_once" -L 1 bash -c 'attempt "$@"' attempt
+
+for number in ${runs[@]+"${!runs[@]}"}; do
+    right "$number" && continue
+    echo "${runs[number]% *}: $(<"$work/$number.status") beside others; once more, alone:" \
+        "$(tail -n 1 "$work/$number.out")"
+    # shellcheck disable=SC2086 # the words of a run
+    attempt "$number" ${runs[number]}
+done
+
+for ((number = first_pair; number < ${#runs[@]}; number++)); do
+    read -r name test _ <<<"${runs[number]}"
+    if ! right "${control[$test]}"; then
+        echo "$name: $test fails without any fault:"
+        tail -n 20 "$work/${control[$test]}.out"
+        bad="$bad $name:$test"
+        continue
+    fi
+    got=$(<"$work/$number.status")
+    count=$((count + 1))
+    case $got in
+    0) echo "$name: $test does not notice (${breaks[number]} )" && bad="$bad $name:$test" ;;
+    77) echo "$name: $test skips: $(tail -n 1 "$work/$number.out")" ;;
+    *) echo "$name: $test fails, as it should ($got)" ;;
+    esac
+done
 [[ $bad == '' ]] || fail "not noticed or missing:$bad"
+[[ $count -gt 0 ]] || fail "nothing was broken"
