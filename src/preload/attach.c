@@ -26,8 +26,6 @@
 static char options_text[4096];
 /* process-global: the ledger of this image, for the next one (an exec) to go on with */
 static char ledger_path[PATH_TEXT];
-/* process-global: how many ledgers this process has begun, for their names */
-static uint32_t follow_serial;
 #ifdef BOXLEDGER_FAULTS
 /* process-global because a test breaks the whole shim, not one thread of it */
 char boxledger_fault[32];
@@ -343,17 +341,23 @@ static bool yield(const struct ledger_actor *actor)
 /* sys/single_threaded.h, glibc 2.32 and later. */
 extern char __libc_single_threaded __attribute__((weak));
 
+static bool follows(void)
+{
+    return options_given(&shim.options, OPTIONS_KEY_follow) && shim.options.follow_dir.length > 0;
+}
+
 /* Opens the ledger that the options name, or an anonymous one. */
 static bool open_ledger(const char *path, enum shim_ledger_place place)
 {
     const char *problem = NULL;
     void *base = shim_memory_open(path, place, &problem);
     if (!base) {
+        /* Of a process that is only followed nobody expects a report on its own stderr. */
+        bool instead = place == SHIM_LEDGER_CREATED && !follows();
         say((const char *[]){"boxledger: warning: the ledger ", path ? path : "", " ", problem,
-                             place == SHIM_LEDGER_ATTACHED ? "; nothing is recorded"
-                                                           : "; it is kept in memory instead",
+                             instead ? "; it is kept in memory instead" : "; nothing is recorded",
                              NULL});
-        return place != SHIM_LEDGER_ATTACHED && path && open_ledger(NULL, SHIM_LEDGER_ANONYMOUS);
+        return instead && open_ledger(NULL, SHIM_LEDGER_ANONYMOUS);
     }
     struct ledger_header *header = base;
     shim_memory_backing()->code_since = code_since;
@@ -445,7 +449,8 @@ static void add_number(char *path, unsigned long number)
     add_text(path, digits + at, sizeof(digits) - at);
 }
 
-/* DIR/PID-N.ledger */
+/* DIR/PID-TIME.ledger. The number alone would not do: another process has it again, later or in
+ * another pid namespace. */
 static void name_followed(void)
 {
     ledger_path[0] = 0;
@@ -453,7 +458,7 @@ static void name_followed(void)
     add_text(ledger_path, "/", 1);
     add_number(ledger_path, (unsigned long)shim.pid);
     add_text(ledger_path, "-", 1);
-    add_number(ledger_path, ++follow_serial);
+    add_number(ledger_path, clock_ns(CLOCK_REALTIME));
     add_text(ledger_path, ".ledger", 7);
 }
 
@@ -488,11 +493,6 @@ static bool command_is_gone(void)
     bool gone = raw_syscall2(SYS_flock, fd, LOCK_SH | LOCK_NB) == 0;
     raw_syscall1(SYS_close, fd);
     return gone;
-}
-
-static bool follows(void)
-{
-    return options_given(&shim.options, OPTIONS_KEY_follow) && shim.options.follow_dir.length > 0;
 }
 
 /* Which ledger: the command's, a file of our own, or none that anybody sees. */
