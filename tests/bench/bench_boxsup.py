@@ -1,7 +1,6 @@
 """Times boxsup's sandboxes beside bubblewrap's and sandlock's, and beside none.
 
 bench_boxsup.py --build=DIR [--output=FILE] [--smoke]   run, print the tables, write JSON
-bench_boxsup.py --markdown=FILE --into=DOCUMENT         put them into the document's section
 
 All of it is measured in one go, interleaved: one of each kind, then again, so that a machine that
 slows down slows all of them. What is not there is skipped by its name. BENCH_SANDLOCK names a
@@ -13,7 +12,6 @@ import argparse
 import json
 import os
 import platform
-import re
 import shlex
 import shutil
 import statistics
@@ -225,10 +223,9 @@ def section(result):
     m = result["machine"]
     return f"""{HEADING}
 
-Made by `make bench-boxsup` and `tests/bench/bench_boxsup.py --markdown=bench-boxsup.json
---into=doc/performance.md`, in one go: one of each, then again.
-Machine: {m['cpu']}, {m['cores']} cores, Linux {m['kernel']}, load {m['load']} at the start,
-niceness {m['niceness']}, {m['date']}. Medians of {result['rounds']} rounds, in brackets the quartiles.
+Made by `make bench-boxsup`, in one go: one of each, then again. Machine: {m['cpu']},
+{m['cores']} cores, Linux {m['kernel']}, load {m['load']} at the start, niceness
+{m['niceness']}, {m['date']}. Medians of {result['rounds']} rounds, in brackets the quartiles.
 
 - *boxsup* is `boxsup run --cpus=2 -- true`, *bwrap* is `bwrap --ro-bind / / true`: a process for
   each sandbox. *One process* is what a sandbox costs in a process that runs one after another:
@@ -240,31 +237,12 @@ niceness {m['niceness']}, {m['date']}. Medians of {result['rounds']} rounds, in 
 {tables(result)}"""
 
 
-def replace_section(document, text):
-    with open(document, encoding="utf-8") as file:
-        old = file.read()
-    pattern = re.compile(rf"\n?^{HEADING}$.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
-    new = pattern.sub("", old).rstrip("\n") + "\n\n" + text
-    with open(document, "w", encoding="utf-8") as file:
-        file.write(new)
-
-
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--build", default="build")
     parser.add_argument("--output")
     parser.add_argument("--smoke", action="store_true", help="does it run at all")
-    parser.add_argument("--markdown", metavar="JSON")
-    parser.add_argument("--into", metavar="DOCUMENT")
     options = parser.parse_args()
-    if options.markdown:
-        with open(options.markdown, encoding="utf-8") as file:
-            text = section(json.load(file))
-        if options.into:
-            replace_section(options.into, text)
-        else:
-            print(text, end="")
-        return
     build = os.path.abspath(options.build)
     rounds = 3 if options.smoke else 201
     with tempfile.TemporaryDirectory() as directory:

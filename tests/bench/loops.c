@@ -1,19 +1,22 @@
 /*
  * loops.c: the loops that the bench times, in a program that knows nothing of boxledger.
  *
- *     loops [--live=N] [--fds=N] [--owners=N] [--threads=N] [--rounds=N] [--ms=N] [--depth=N]
- * ROW...
+ *     loops [--live=N] [--fds=N] [--owners=N] [--stacks=N] [--sleepers=N] [--threads=N]
+ *           [--rounds=N] [--ms=N] [--depth=N] [--turns=N] ROW...
  *
  * prints a line a row and round: the row's name and the nanoseconds of one turn. Each loop runs
  * at a call depth of 14, in code without frame pointers, as most programs are built. --live has
  * so many mappings held before the first loop starts, and so many descriptors unless --fds says
- * otherwise; --owners so many sandboxes; with --scope=1 what the loops take is a sandbox's; with
- * `report` as the row, so many unlike mappings are held and the program exits, saying when.
+ * otherwise; --owners so many sandboxes; --stacks makes a call from so many different stacks, and
+ * --sleepers has so many threads that did as much and sleep; with --scope=1 what the loops take is
+ * a sandbox's; with `report` as the row, so many unlike mappings are held and the program exits,
+ * saying when.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -27,7 +30,14 @@
 
 #include "boxledger.h"
 
-enum { PAGE = 4096, TEN = 10 };
+enum {
+    PAGE = 4096,
+    TEN = 10,
+    BATCH = 256,           /* descriptors of as many stacks, closed in one place */
+    BRANCHES = 4,          /* call sites of a frame: 4 to the power of LEVELS different stacks */
+    LEVELS = 10,           /* with the two below and the two above them, a depth of 14 */
+    SLEEPER_STACK = 65536, /* bytes: many threads, and no address space to speak of */
+};
 
 /* What a loop works on; one a thread. */
 struct work {
@@ -179,6 +189,99 @@ static void loop_owner(struct work *work, uint64_t turns)
             die("boxledger_end");
         }
     }
+}
+
+static int branch(uint64_t way, int levels, int fd);
+/* process-global: keeps the compiler from seeing through the recursion */
+static int (*volatile branch_pointer)(uint64_t, int, int) = branch;
+
+/* Calls on from one of four places, by `way`: no two ways lead through the same return addresses.
+ * What stands behind each call keeps it from being a jump, and the four from becoming one. */
+static __attribute__((noinline)) int branch(uint64_t way, int levels, int fd)
+{
+    int result;
+    if (levels == 0) {
+        result = dup(fd);
+        __asm__ volatile("# leaf");
+        return result;
+    }
+    switch (way % BRANCHES) {
+    case 0:
+        result = branch_pointer(way / BRANCHES, levels - 1, fd);
+        __asm__ volatile("# first");
+        break;
+    case 1:
+        result = branch_pointer(way / BRANCHES, levels - 1, fd);
+        __asm__ volatile("# second");
+        break;
+    case 2:
+        result = branch_pointer(way / BRANCHES, levels - 1, fd);
+        __asm__ volatile("# third");
+        break;
+    default:
+        result = branch_pointer(way / BRANCHES, levels - 1, fd);
+        __asm__ volatile("# fourth");
+        break;
+    }
+    return result;
+}
+
+static void many_stacks(uint64_t stacks, int fd)
+{
+    for (uint64_t done = 0; done < stacks;) {
+        int fds[BATCH];
+        int count = 0;
+        for (; count < BATCH && done < stacks; count++, done++) {
+            fds[count] = branch_pointer(done, LEVELS, fd);
+            if (fds[count] < 0) {
+                die("dup");
+            }
+        }
+        while (count > 0) {
+            close(fds[--count]);
+        }
+    }
+}
+
+struct sleepers {
+    sem_t ready;
+    uint64_t stacks;
+    int fd;
+};
+
+static void *sleeper(void *argument)
+{
+    struct sleepers *sleepers = argument;
+    many_stacks(sleepers->stacks, sleepers->fd);
+    sem_post(&sleepers->ready);
+    for (;;) {
+        pause();
+    }
+    return NULL;
+}
+
+/* So many threads, one after the other, that have called from `stacks` stacks each, at least one.
+ */
+static void start_sleepers(uint64_t count, uint64_t stacks, int fd)
+{
+    static struct sleepers sleepers; /* process-global: the threads outlive every frame */
+    pthread_attr_t attributes;
+    if (count == 0) {
+        return;
+    }
+    sleepers.stacks = stacks ? stacks : 1;
+    sleepers.fd = fd;
+    sem_init(&sleepers.ready, 0, 0);
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, SLEEPER_STACK);
+    for (uint64_t i = 0; i < count; i++) {
+        pthread_t id;
+        if (pthread_create(&id, &attributes, sleeper, &sleepers) != 0) {
+            die("pthread_create");
+        }
+        sem_wait(&sleepers.ready);
+    }
+    pthread_attr_destroy(&attributes);
 }
 
 static const struct row {
@@ -366,13 +469,16 @@ int main(int argc, char **argv)
     uint64_t exactly = 0; /* so many turns, however long they take */
     uint64_t depth = 14;
     uint64_t scope = 0;
+    uint64_t stacks = 0;
+    uint64_t sleepers = 0;
     int first = 1;
     while (first < argc &&
            (option(argv[first], "--live", &live) || option(argv[first], "--fds", &fds) ||
             option(argv[first], "--owners", &owners) || option(argv[first], "--threads", &count) ||
             option(argv[first], "--rounds", &rounds) || option(argv[first], "--ms", &ms) ||
             option(argv[first], "--depth", &depth) || option(argv[first], "--scope", &scope) ||
-            option(argv[first], "--turns", &exactly))) {
+            option(argv[first], "--turns", &exactly) || option(argv[first], "--stacks", &stacks) ||
+            option(argv[first], "--sleepers", &sleepers))) {
         first++;
     }
     if (first == argc || count < 1 || count > 64) {
@@ -396,6 +502,11 @@ int main(int argc, char **argv)
     fds = hold_fds(&threads[0].work, fds == UINT64_MAX ? live : fds);
     for (uint64_t i = 0; i < owners; i++) {
         boxledger_begin("others");
+    }
+    if (sleepers != 0) {
+        start_sleepers(sleepers, stacks, threads[0].work.fd);
+    } else {
+        many_stacks(stacks, threads[0].work.fd);
     }
     if (scope != 0) {
         boxledger_enter(boxledger_begin("scope"));
