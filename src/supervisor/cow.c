@@ -11,6 +11,7 @@
 
 #include "supervisor/access.h"
 #include "supervisor/cow_layer.h"
+#include "supervisor/cow_temporary.h"
 #include "supervisor/cow_walk.h"
 #include "supervisor/error.h"
 #include "supervisor/lookup.h"
@@ -26,20 +27,34 @@ static bool is_unfit(const struct profile *profile, const char *path)
     return strcmp(path, profile->cow) == 0 || lookup_is_below(path, profile->cow);
 }
 
+#define PLACES 3
+
+/* Where a temporary layer may be: false, not there. */
+static bool find_place(const struct profile *profile, size_t index, char place[PATH_MAX])
+{
+    const char *const places[PLACES] = {getenv("TMPDIR"), "/tmp", "/var/tmp"};
+
+    return places[index] && realpath(places[index], place) && !is_unfit(profile, place);
+}
+
+void cow_sweep(const struct profile *profile)
+{
+    char place[PATH_MAX];
+
+    for (size_t i = 0; i < PLACES; i++)
+        if (find_place(profile, i, place))
+            cow_temporary_sweep(place);
+}
+
 static int make_temporary(struct cow *cow, struct error *error)
 {
-    const char *const places[] = {getenv("TMPDIR"), "/tmp", "/var/tmp"};
+    char place[PATH_MAX];
 
-    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
-        char place[PATH_MAX];
-
-        if (!places[i] || !realpath(places[i], place) || is_unfit(cow->profile, place) ||
-            (size_t)snprintf(cow->holder_path, sizeof cow->holder_path, "%s/boxsup-XXXXXX",
-                             place) >= sizeof cow->holder_path)
-            continue;
-        if (mkdtemp(cow->holder_path))
-            return 0;
-    }
+    for (size_t i = 0; i < PLACES && cow->holder < 0; i++)
+        if (find_place(cow->profile, i, place))
+            cow->holder = cow_temporary_make(place, cow->holder_path, sizeof cow->holder_path);
+    if (cow->holder >= 0)
+        return 0;
     cow->holder_path[0] = 0;
     return error_set(error, 0, "there is no place for the upper layer; --upper names one");
 }
@@ -73,7 +88,8 @@ static int open_layers(struct cow *cow, struct error *error)
 
     if ((size_t)written >= sizeof cow->tree_path)
         return error_set(error, ENAMETOOLONG, "%s", cow->holder_path);
-    cow->holder = open(cow->holder_path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (cow->holder < 0) /* the user's */
+        cow->holder = open(cow->holder_path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (cow->holder < 0 || mkdirat(cow->holder, COW_TREE, 0) != 0 ||
         fchmodat(cow->holder, COW_TREE, COW_STANDS_FOR, 0) != 0)
         return error_set(error, errno, "cannot make the upper layer in %s", cow->holder_path);
@@ -120,6 +136,7 @@ int cow_start_directory(struct cow *cow, const char *directory)
 void cow_keep(struct cow *cow, struct error *error)
 {
     cow->keeps = true;
+    cow_temporary_keep(cow->holder);
     (void)error_prefix(error, "what changed is still in %s", cow->tree_path);
 }
 
@@ -132,9 +149,7 @@ void cow_end(struct cow **ended)
     if (cow->keeps && cow->tree >= 0)
         cow_tidy(cow->tree);
     if (!cow->keeps && cow->holder >= 0)
-        (void)cow_empty(cow->holder);
-    if (!cow->keeps && cow->holder_path[0])
-        (void)rmdir(cow->holder_path);
+        cow_temporary_remove(cow->holder, cow->holder_path);
     cow_forget_removed(cow);
     owned_fd_close(&cow->ruleset);
     owned_fd_close(&cow->holder);

@@ -49,6 +49,10 @@ int cow_start_directory(struct cow *cow, const char *directory);
 /* From any state. The upper layer goes, unless it is the user's: then what did not change goes. */
 void cow_end(struct cow **cow);
 
+/* Removes temporary upper layers of boxsups that were killed, where one of this profile would be.
+ */
+void cow_sweep(const struct profile *profile);
+
 /* It stays after all, where the error says. */
 void cow_keep(struct cow *cow, struct error *error);
 

@@ -297,36 +297,56 @@ void cow_forget_removed(struct cow *cow)
 
 /* --- its end ---------------------------------------------------------------------------------- */
 
-/* A directory in the way: all of it goes up into `top`, under names that nothing there has. */
+/* A directory, which may be changed and looked into from now on; O_PATH. */
+static int open_for_removal(int directory, const char *name)
+{
+    owned_fd int fd = openat(directory, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+    errno = fd < 0 ? errno : change_mode(fd, S_IRWXU);
+    return errno != 0 ? -1 : owned_fd_move(&fd);
+}
+
+/* Moves a directory up into `top`, under a name that nothing there has: one that was begun to be
+ * emptied, and never was, may have some. */
+static int move_up(int top, int directory, const char *name, unsigned long *number)
+{
+    owned_fd int fd = open_for_removal(directory, name);
+    char above[sizeof "removed-" + 3 * sizeof *number];
+
+    if (fd < 0)
+        return errno;
+    do
+        (void)snprintf(above, sizeof above, "removed-%lu", (*number)++);
+    while (faccessat(top, above, F_OK, AT_SYMLINK_NOFOLLOW) == 0);
+    return renameat(directory, name, top, above) == 0 ? 0 : errno;
+}
+
+/* A directory in the way: all of it goes up into `top`. */
 static int flatten(int top, int directory, const char *name, unsigned long *number)
 {
-    owned_fd int fd = -1;
-    owned_directory DIR *entries = NULL;
+    owned_fd int found = open_for_removal(directory, name);
+    owned_fd int fd = found < 0 ? -1 : openat(found, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    owned_directory DIR *entries = fd >= 0 ? fdopendir(fd) : NULL;
     const struct dirent *entry;
 
-    if (fchmodat(directory, name, S_IRWXU, 0) != 0)
-        return errno;
-    fd = openat(directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    entries = fd >= 0 ? fdopendir(fd) : NULL;
     if (!entries)
         return errno;
     (void)owned_fd_move(&fd);
     while ((entry = readdir(entries))) {
-        char above[sizeof "removed-" + 3 * sizeof *number];
+        int failed = 0;
 
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
             unlinkat(dirfd(entries), entry->d_name, 0) == 0)
             continue;
-        (void)snprintf(above, sizeof above, "removed-%lu", (*number)++);
-        if (fchmodat(dirfd(entries), entry->d_name, S_IRWXU, 0) != 0 ||
-            renameat(dirfd(entries), entry->d_name, top, above) != 0)
-            return errno;
+        failed = move_up(top, dirfd(entries), entry->d_name, number);
+        if (failed != 0)
+            return failed;
     }
     return unlinkat(directory, name, AT_REMOVEDIR) == 0 ? 0 : errno;
 }
 
 /* One pass over a directory: 0 with *left; what is put into it meanwhile is for the next. */
-static int empty_once(int directory, unsigned long *number, bool *left)
+static int empty_once(int directory, const char *but, unsigned long *number, bool *left)
 {
     owned_fd int listed = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     owned_directory DIR *entries = listed >= 0 ? fdopendir(listed) : NULL;
@@ -338,7 +358,8 @@ static int empty_once(int directory, unsigned long *number, bool *left)
     (void)owned_fd_move(&listed);
     *left = false;
     while (failed == 0 && (entry = readdir(entries))) {
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+            strcmp(entry->d_name, but) == 0)
             continue;
         *left = true;
         if (unlinkat(directory, entry->d_name, 0) != 0)
@@ -347,14 +368,14 @@ static int empty_once(int directory, unsigned long *number, bool *left)
     return failed;
 }
 
-int cow_empty(int directory)
+int cow_empty(int directory, const char *but)
 {
     unsigned long number = 0;
     bool left = true;
     int failed = 0;
 
     while (failed == 0 && left)
-        failed = empty_once(directory, &number, &left);
+        failed = empty_once(directory, but, &number, &left);
     return failed;
 }
 

@@ -62,9 +62,9 @@ int cow_each_removed(const struct cow *cow, int (*each)(const char *path, void *
                      void *context);
 void cow_forget_removed(struct cow *cow);
 
-/* Removes all that is in a directory; needs few descriptors however deep it is. 0, or an errno
- * value. */
-int cow_empty(int directory);
+/* Removes all that is in a directory but for one name; needs few descriptors however deep it is.
+ * Follows no link, though others may write there. 0, or an errno value. */
+int cow_empty(int directory, const char *but);
 
 /* Removes from `tree` what only stands for something. */
 void cow_tidy(int directory);

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "supervisor/access.h"
+#include "supervisor/cow.h"
 #include "supervisor/error.h"
 #include "supervisor/lazy_faults.h"
 #include "supervisor/owned.h"
@@ -48,6 +49,8 @@ int policy_make(struct policy *policy, const struct profile *profile, struct err
     if (profile->shadow_lazy)
         policy->userfaultfd = lazy_faults_open_device();
     policy->refuses_truncation = !access_refuses_truncation(profile);
+    if (profile->cow[0])
+        cow_sweep(profile);
     /* With a copy-on-write directory each sandbox has one of its own (cow.h). */
     if (!profile->cow[0])
         policy->ruleset = access_make_ruleset(profile, NULL, error);

@@ -146,7 +146,9 @@ mkdir "$directory"
 cat >"$work/kills.py" <<'EOF'
 import os, signal, subprocess, sys, time
 directory, between = sys.argv[1], 0
-for attempt in range(6):
+for attempt in range(60):
+    if between and attempt >= 6:
+        break
     for number in range(200):
         with open(f"{directory}/{number}", "w") as file:
             file.write("old" * 2000)
@@ -155,7 +157,7 @@ for attempt in range(6):
     while boxsup.poll() is None and all(
             before.get(entry.name) == entry.inode() for entry in os.scandir(directory)):
         time.sleep(0.0005)
-    time.sleep(0.0005 * attempt)
+    time.sleep(0.0005 * (attempt % 6))
     boxsup.kill()
     boxsup.wait()
     contents = set()
