@@ -10,6 +10,7 @@
  * out, and its children are not to take themselves for it.
  */
 #include <dlfcn.h>
+#include <elf.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -156,12 +157,25 @@ bool shim_environment_is_of_another(char *const *environment)
     return false;
 }
 
+/* Behind the environment lies the auxiliary vector, and some look for it there (Go's runtime does):
+ * what they find up to `end`, where the environment ended before, is pairs that say nothing, or the
+ * end of an empty vector, which sends them to /proc. */
+static void fill_gap(char **null, char **end)
+{
+    bool pairs = (end - null) % 2 == 0;
+    for (char **at = null + 1; at <= end; at++) {
+        bool type = pairs && (at - null) % 2 == 1;
+        *at = type ? (char *)AT_IGNORE : NULL;
+    }
+}
+
 void shim_environment_hide(char **environment, const char *attach_to)
 {
     bool follow = options_given(&shim.options, OPTIONS_KEY_follow);
     find_ourselves();
     char **to = environment;
-    for (char **from = environment; *from; from++) {
+    char **from = environment;
+    for (; *from; from++) {
         char *entry = *from;
         bool keep = true;
         if (starts_with(entry, PRELOAD)) {
@@ -189,6 +203,7 @@ void shim_environment_hide(char **environment, const char *attach_to)
         }
     }
     *to = NULL;
+    fill_gap(to, from);
     if (kept.options[0] == 0) {
         append_text(kept.options, OPTIONS);
     }

@@ -3,10 +3,13 @@
  * environment that it was given.
  *
  * "largest": execs "ended" with the largest environment that a child of it, which is not watched,
- * could. "preload LENGTH": LD_PRELOAD is LENGTH bytes long, here and after an exec.
+ * could. "preload LENGTH": LD_PRELOAD is LENGTH bytes long, here and after an exec. "auxv": the
+ * auxiliary vector that lies behind the environment is empty or what the kernel gave.
  */
+#include <link.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/wait.h>
 
 #include "system.h"
@@ -45,11 +48,32 @@ static bool child_can(const char *self, size_t bytes)
     return waitpid(child, &status, 0) == child && status == 0;
 }
 
+/* As Go's runtime finds it; it looks elsewhere if that is empty. */
+static bool vector_is_sound(char **argv, int argc)
+{
+    bool page_size = false;
+    char **at = argv + argc + 1;
+
+    while (*at)
+        at++;
+    const ElfW(auxv_t) *first = (const void *)(at + 1);
+    const ElfW(auxv_t) *entry = first;
+    for (; entry->a_type != AT_NULL; entry++) {
+        if (entry->a_type >= UINT16_MAX) /* a pointer */
+            return false;
+        if (entry->a_type == AT_PAGESZ)
+            page_size = entry->a_un.a_val == getauxval(AT_PAGESZ);
+    }
+    return page_size || entry == first;
+}
+
 int main(int argc, char **argv)
 {
     system_start(argc, argv, 60);
     const char *what = system_argc > 0 ? system_argv[0] : "";
 
+    if (strcmp(what, "auxv") == 0)
+        return vector_is_sound(argv, argc) ? 0 : 5;
     if (strcmp(what, "largest") == 0) {
         size_t low = PIECE, high = (size_t)PIECE * (PIECES - 1);
         while (high - low > 1) {

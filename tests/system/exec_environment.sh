@@ -14,6 +14,15 @@ LD_PRELOAD=$long "$program" - preload ${#long} || fail "a long LD_PRELOAD, bare:
 LD_PRELOAD=$shim:$long "$program" - preload ${#long} 2>"$work/err" ||
     fail "a long LD_PRELOAD: status $?"
 
+# What reads the auxiliary vector from behind the environment, as Go's runtime does.
+bare exec_environment auxv || fail "auxv, bare: status $?"
+preloaded auxv || fail "auxv: status $?"
+BOXLEDGER_OPTIONS=live=0 preloaded auxv || fail "auxv, with options: status $?"
+LD_PRELOAD=$shim sh -c "exec $program - auxv" 2>"$work/err" || fail "auxv after an exec: status $?"
+run --report="$work/report" -- "$program" - auxv || fail "auxv under the command: status $?"
+run --report="$work/report" -- sh -c "exec $program - auxv" ||
+    fail "auxv under the command, after an exec: status $?"
+
 # The process goes on as a static program, whose children are not to take its ledger for theirs.
 cat >"$work/static.c" <<'END'
 #include <sys/wait.h>
