@@ -44,7 +44,7 @@ for ((i = 1; i <= count; i++)); do
     read -r status name <"$work/status.$i" || status=127
     case $status in
     0) echo "$name: well" ;;
-    77) skipped="$name: the program says why above" ;;
+    77) skipped="$name: $(sed -n 's/^skip: //p' "$work/out.$i" | tail -n 1)" ;;
     *)
         cat "$work/out.$i"
         echo "$name: status $status"

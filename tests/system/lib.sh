@@ -16,8 +16,9 @@ long=${BOXLEDGER_LONG:-0}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# The environment of a test is its own.
+# The environment of a test is its own. An ordinary user's PATH has neither ldconfig nor setcap.
 unset BOXLEDGER_OPTIONS LD_PRELOAD BOXLEDGER_FAULT
+PATH=$PATH:/usr/sbin:/sbin
 
 skip() {
     echo "skip: $*"

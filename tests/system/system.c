@@ -66,7 +66,7 @@ int system_end(void)
 
 void system_skip(const char *why)
 {
-    say("skipped: %s\n", why);
+    say("skip: %s\n", why);
     raw(SYS_exit_group, SKIPPED);
     __builtin_unreachable();
 }
