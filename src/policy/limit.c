@@ -15,6 +15,7 @@
 #include <sys/resource.h>
 
 #include "ledger/fault.h"
+#include "maps.h"
 #include "raw.h"
 
 #define COUNTS_APART_NS UINT64_C(250000000) /* 65,000 VMAs take 21 ms to count */
@@ -63,26 +64,6 @@ static int refuse(const struct policy_event *event, enum ledger_event_kind kind,
 
 /* --- VMAs of the process --- */
 
-static uint64_t count_lines(void)
-{
-    uint64_t lines = 0;
-    long fd = raw_syscall4(SYS_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC, 0);
-    if (raw_failed(fd)) {
-        return 0;
-    }
-    for (;;) {
-        long length = raw_syscall3(SYS_read, fd, buffer, sizeof(buffer));
-        if (raw_failed(length) || length == 0) {
-            break;
-        }
-        for (long i = 0; i < length; i++) {
-            lines += buffer[i] == '\n';
-        }
-    }
-    raw_syscall1(SYS_close, fd);
-    return lines;
-}
-
 /* Makes the estimate right, if that can be done now and was not done lately. */
 static void count_vmas(const struct policy_event *event, int64_t room)
 {
@@ -97,7 +78,7 @@ static void count_vmas(const struct policy_event *event, int64_t room)
     if (__atomic_compare_exchange_n(&process.counting, &idle, 1, false, __ATOMIC_ACQUIRE,
                                     __ATOMIC_RELAXED)) {
         int64_t was = __atomic_load_n(estimate, __ATOMIC_RELAXED);
-        int64_t lines = (int64_t)count_lines();
+        int64_t lines = (int64_t)maps_count(buffer, sizeof(buffer));
         if (lines > 0) {
             int64_t is = __atomic_add_fetch(estimate, lines - was, __ATOMIC_RELAXED);
             int64_t later = (room - is) / 4 > COUNT_AGAIN ? (room - is) / 4 : COUNT_AGAIN;

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "police.h"
+#include "policy/maps.h"
 #include "real.h"
 #include "shim.h"
 
@@ -164,22 +165,7 @@ static uint32_t read_number(const char *path)
 static uint32_t count_vmas(void)
 {
     static char buffer[4096]; /* process-global: used once, by the constructor */
-    uint32_t lines = 0;
-    long fd = raw_syscall4(SYS_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC, 0);
-    if (raw_failed(fd)) {
-        return 0;
-    }
-    for (;;) {
-        long length = raw_syscall3(SYS_read, fd, buffer, sizeof(buffer));
-        if (raw_failed(length) || length == 0) {
-            break;
-        }
-        for (long i = 0; i < length; i++) {
-            lines += buffer[i] == '\n';
-        }
-    }
-    raw_syscall1(SYS_close, fd);
-    return lines;
+    return (uint32_t)maps_count(buffer, sizeof(buffer));
 }
 
 /* A filter that was there before us: no thread may make a call of its own. */
