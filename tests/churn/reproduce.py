@@ -1,6 +1,7 @@
 """reproduce.py NAME|ROW...: runs reproducers four times each (reproducers.py), and writes what came
 out beside the build. Without a name: all of them.
 
+    --can-fail      those named, or all, must not be found without what finds them
     --table         prints the table, of those whose results are there
     --update FILE   puts it between the marks in FILE
     --check FILE    fails unless FILE has each of its lines, and no other
@@ -17,21 +18,27 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from reproducers import NO_POLICY, REAL, REPRODUCERS  # noqa: E402
 
-BUILD = os.environ["BOXLEDGER_BUILD"]
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.environ.get("BOXLEDGER_BUILD") or os.path.join(TOP, "build")
 BOXSUP = os.path.join(BUILD, "boxsup")
 RESULTS = os.path.join(BUILD, "tests", "churn", "results")
 FAULT = os.environ.get("BOXLEDGER_FAULT", "")
-BOXLEDGER = os.path.join(BUILD, "boxledger-faulty" if FAULT else "boxledger")
+FEW = 20  # sandboxes, where what they leave is found as well as in a run that dies of it
 INNERMOST = 8  # frames in which a finding's function is looked for
 TIMEOUT = 240
 
 
 class Wrong(Exception):
     """A run did not go as the table says."""
+
+
+class NotFound(Wrong):
+    """There is no sign of the defect."""
 
 
 def limits(reproducer):
@@ -73,11 +80,15 @@ def prepare(work):
     os.chmod(nothing, 0o755)
 
 
-def reported(reproducer, arguments, work, options=()):
-    """The same under boxledger: how it ended, and its report."""
+def reported(reproducer, arguments, work, options=(), fault=FAULT):
+    """The same under boxledger, with this fault: how it ended, and its report."""
     path = os.path.join(work, "report.json")
-    environment = {"BOXLEDGER_SHIM": os.path.join(BUILD, "libboxledger-faulty.so")} if FAULT else {}
-    ended = run(reproducer, [BOXLEDGER, "run", "--format=json", "--report=" + path,
+    command, environment = os.path.join(BUILD, "boxledger"), {}
+    if fault:
+        command += "-faulty"
+        environment = {"BOXLEDGER_FAULT": fault,
+                       "BOXLEDGER_SHIM": os.path.join(BUILD, "libboxledger-faulty.so")}
+    ended = run(reproducer, [command, "run", "--format=json", "--report=" + path,
                              *("--" + option for option in options), "--", BOXSUP, *arguments],
                 environment)
     try:
@@ -116,26 +127,26 @@ def says(ended, pattern):
 def bare(reproducer, arguments):
     ended = run(reproducer, [BOXSUP, *arguments])
     if ended.returncode != reproducer.status or not says(ended, reproducer.ends):
-        raise Wrong(f"bare: status {ended.returncode}, not {reproducer.status} and "
+        raise NotFound(f"bare: status {ended.returncode}, not {reproducer.status} and "
                     f"{reproducer.ends!r}: {ended.stderr[-400:]}")
     return {"sandboxes": sandboxes(ended, reproducer, reproducer.status),
             "says": (ended.stdout + ended.stderr).strip().splitlines()[-1:]}
 
 
-def found(reproducer, arguments, work):
-    ended, report = reported(reproducer, arguments, work)
+def found(reproducer, arguments, work, fault=FAULT):
+    ended, report = reported(reproducer, arguments, work, fault=fault)
     if ended.returncode != reproducer.status:
         raise Wrong(f"reported: status {ended.returncode}: {ended.stderr[-400:]}")
     for finding in reproducer.finds:
         if not has(report, finding, report["totals"]["owners_ended"]):
-            raise Wrong(f"reported: no {finding.text()} in {told(report)}")
+            raise NotFound(f"reported: no {finding.text()} in {told(report)}")
     if not reproducer.finds and report["findings"]:
         raise Wrong(f"reported: {told(report)}")
     return {"findings": told(report), "totals": summary(report)}
 
 
-def survives(reproducer, arguments, work):
-    ended, report = reported(reproducer, arguments, work, reproducer.policy)
+def survives(reproducer, arguments, work, fault=FAULT):
+    ended, report = reported(reproducer, arguments, work, reproducer.policy, fault)
     done = sandboxes(ended, reproducer, 0)
     if ended.returncode != 0 or done != reproducer.count():
         raise Wrong(f"with {' '.join(reproducer.policy)}: status {ended.returncode} after "
@@ -168,12 +179,49 @@ def row(reproducer):
             "fixed": f"nothing left behind by {count} sandbox{'es' * (count != '1')}"}
 
 
+def arguments_of(reproducer, work):
+    """Without the defect, and with it."""
+    prepare(work)
+    correct = [argument.format(work=work) for argument in reproducer.arguments]
+    return correct, [correct[0], "--defect=" + reproducer.name, *correct[1:]]
+
+
+def few(reproducer):
+    """The same without limits, which it does not come to: it is found all the same."""
+    if not reproducer.fds and not reproducer.address_space:
+        return reproducer
+    arguments = [re.sub(r"^--count=.*", f"--count={FEW}", a) for a in reproducer.arguments]
+    return replace(reproducer, arguments=arguments, status=0, fds=None, address_space=None)
+
+
+def must_fail(what, run_it, *arguments):
+    try:
+        run_it(*arguments)
+    except NotFound as error:
+        print(f"{what}: not found, as it should be: {str(error)[:100]!r}", flush=True)
+        return
+    raise Wrong(f"{what}: is found")
+
+
+def can_fail(reproducer):
+    """What finds it does not find it where it is disabled, or where there is no defect."""
+    reproducer = few(reproducer)
+    with tempfile.TemporaryDirectory(prefix="boxledger-churn.") as work:
+        correct, arguments = arguments_of(reproducer, work)
+        if not reproducer.finds:
+            must_fail(f"{reproducer.name}: without it", bare, reproducer, correct)
+            return
+        found(reproducer, arguments, work, "none")
+        if not reproducer.detections:
+            raise Wrong("no detection is named")
+        for fault in reproducer.detections:
+            must_fail(f"{reproducer.name}: {fault}", found, reproducer, arguments, work, fault)
+
+
 def reproduce(reproducer):
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="boxledger-churn.") as work:
-        prepare(work)
-        correct = [argument.format(work=work) for argument in reproducer.arguments]
-        arguments = [correct[0], "--defect=" + reproducer.name, *correct[1:]]
+        correct, arguments = arguments_of(reproducer, work)
         measured = {}
         if not FAULT:  # a fault is the shim's
             measured["bare"] = bare(reproducer, arguments)
@@ -278,6 +326,9 @@ def command(option, arguments):
 
 def main():
     names = sys.argv[1:]
+    failing = names[:1] == ["--can-fail"]
+    if failing:
+        names = names[1:]
     if names and names[0].startswith("--"):
         return command(names[0], names[1:])
     chosen = [r for r in REPRODUCERS if not names or r.name in names or r.row in names]
@@ -294,14 +345,14 @@ def main():
             continue
         ran += 1
         try:
-            measured = reproduce(reproducer)
+            measured = can_fail(reproducer) if failing else reproduce(reproducer)
         except (Wrong, subprocess.TimeoutExpired) as error:
             print(f"{reproducer.name}: {error}", flush=True)
             wrong += 1
             if FAULT:  # one is enough
                 break
             continue
-        if not FAULT:
+        if not FAULT and not failing:
             os.makedirs(RESULTS, exist_ok=True)
             with open(result_of(reproducer.name), "w", encoding="utf-8") as file:
                 json.dump({"row": row(reproducer), "measured": measured}, file, indent=1)

@@ -3,7 +3,8 @@
 A reproducer is a churn of sandboxes with one defect switched on, under limits so low that it ends
 within seconds. reproduce.py runs each four times: bare, it must end as documented; under
 `boxledger run`, the report must have these findings; with the policy that helps it must get to its
-end within the same limits; without the defect the report must be silent.
+end within the same limits; without the defect the report must be silent. And each must be able to
+fail: without any one of its detections there must be no such finding.
 """
 from dataclasses import dataclass, field
 
@@ -34,6 +35,7 @@ class Reproducer:
     ends: str  # what it says when it ends bare, a regular expression
     end: str  # the same for people
     finds: list = field(default_factory=list)
+    detections: list = field(default_factory=list)  # faults without any of which it is not found
     policy: list = field(default_factory=list)  # options that help
     fds: int | None = None  # RLIMIT_NOFILE
     address_space: int | None = None  # RLIMIT_AS, in KiB
@@ -79,7 +81,8 @@ print(os.read(fd, 100))
 def keeps_descriptors(name, functions, *arguments):
     finds = [Finding("leaked", "fd", function, each) for function, each in functions]
     return Reproducer(name, "F5", CHURN + list(arguments), r"Too many open files",
-                      f"EMFILE ({FDS} descriptors)", finds, RECLAIM, fds=FDS)
+                      f"EMFILE ({FDS} descriptors)", finds, ["end_unsaid", "leaked_fds_unsaid"],
+                      RECLAIM, fds=FDS)
 
 
 def vms(count):
@@ -90,7 +93,7 @@ def keeps_mappings(name, each, count):
     return Reproducer(name, "F1", vms(count), r"Cannot allocate memory",
                       f"ENOMEM ({ADDRESS_SPACE >> 10} MiB of addresses)",
                       [Finding("leaked", "mapping", "vm_map_descriptor_cow", each)],
-                      RECLAIM_MEMORY, address_space=ADDRESS_SPACE, needs_kvm=True)
+                      ["end_unsaid", "scopes_unsaid", "leaked_maps_unsaid"], RECLAIM_MEMORY, address_space=ADDRESS_SPACE, needs_kvm=True)
 
 
 REPRODUCERS = [
@@ -103,7 +106,7 @@ REPRODUCERS = [
                unfound="nothing: no resource is kept; boxsup checks its own addresses"),
     Reproducer("merge-trap", "F3", vms(300), r"munmap of 4096 bytes: Cannot allocate memory",
                "ENOMEM of munmap (65,530 VMAs)",
-               [Finding("refused", "mapping", "owned_map_unmap")],
+               [Finding("refused", "mapping", "owned_map_unmap")], ["refusal_unsaid"],
                ["placement=1"], needs_kvm=True),
     keeps_descriptors("addfd-leak-proc", [("virtual_answer_proc", 1), ("proc_answer_open", 1)]),
     keeps_descriptors("addfd-leak-hostname", [("virtual_answer_hostname", 1)]),
@@ -129,7 +132,8 @@ REPRODUCERS = [
                unfound=OF_THE_COPY, fixed_says=r"text is stale: modified"),
     Reproducer("pipe-no-cloexec", "F5", ["churn", "--count=300", "--jobs=4"],
                r"^300 done", "others' pipes in the sandboxes", status=0,
-               finds=[Finding("inheritable", "fd", "make_channels")]),
+               finds=[Finding("inheritable", "fd", "make_channels")],
+               detections=["child_unseen", "inheritable_unseen"]),
     Reproducer("short-read", "F5", ["run", "--", "{work}/nothing"], r"\A\Z",
                "the reason of a failure is lost", unfound="nothing: no resource is kept",
                fixed_status=126, fixed_says=r"Exec format error"),
