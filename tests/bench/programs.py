@@ -132,7 +132,7 @@ def measure(loops):
                 for number in range(1 if loops.smoke else ROUNDS):
                     for variant in rotated(times, number):
                         times[variant].append(program.timed(loops, variant, directory))
-            except (Skipped, bench_boxsup.Skipped, subprocess.SubprocessError) as why:
+            except (Skipped, bench_boxsup.Skipped, subprocess.SubprocessError, OSError) as why:
                 rows.append({"name": name, "skipped": str(why)})
                 continue
             row = {"name": program.name, "rounds": len(times["bare"])}
