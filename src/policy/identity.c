@@ -4,6 +4,7 @@
  */
 #include "identity.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
 #include <sys/stat.h>
@@ -11,17 +12,27 @@
 
 #include "raw.h"
 
-#define PIDFS 0x50494446  /* linux/magic.h, Linux 6.9: a pidfd has an inode of its own */
-#define PIPEFS 0x50495045 /* linux/magic.h */
+#define PIDFS 0x50494446            /* linux/magic.h, Linux 6.9: a pidfd has an inode of its own */
+#define PIPEFS 0x50495045           /* linux/magic.h */
+#define PROCFS 0x9fa0               /* linux/magic.h */
+#define ANONYMOUS_INODES 0x09041934 /* linux/magic.h */
+#define LINK_BYTES 256u             /* more than a name in /proc that begins with a number */
 #define RANGE_PROBES 8u
 #define PAGE_SHIFT 12u
 
+#define WANTED (STATX_TYPE | STATX_INO | STATX_NLINK)
+
 static bool stat_fd(int fd, struct statx *status)
 {
-    const unsigned wanted = STATX_TYPE | STATX_INO | STATX_NLINK;
     long result =
-        raw_syscall5(SYS_statx, fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, wanted, status);
+        raw_syscall5(SYS_statx, fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, WANTED, status);
     return !raw_failed(result) && (status->stx_mask & STATX_INO) && (status->stx_mask & STATX_TYPE);
+}
+
+static long stat_name(const char *name, struct statx *status)
+{
+    return raw_syscall5(SYS_statx, AT_FDCWD, name, AT_SYMLINK_NOFOLLOW | AT_STATX_DONT_SYNC, WANTED,
+                        status);
 }
 
 static uint64_t device_of(const struct statx *status)
@@ -35,6 +46,19 @@ static bool is_on(int fd, long magic)
     return !raw_failed(raw_syscall2(SYS_fstatfs, fd, &status)) && (long)status.f_type == magic;
 }
 
+/* What KVM makes beside a VM and its vCPUs has a type and an inode of its own only where it is a
+ * guest_memfd, which has no name. */
+static enum identity_strength strength_of_file(int fd, const struct statx *status, uint16_t kind)
+{
+    if ((status->stx_mask & STATX_NLINK) && status->stx_nlink == 0) {
+        return IDENTITY_UNIQUE;
+    }
+    if (kind == LEDGER_FD_KVM_DEVICE) {
+        return is_on(fd, ANONYMOUS_INODES) ? IDENTITY_UNIQUE : IDENTITY_NAMED;
+    }
+    return status->stx_dev_major == 0 && is_on(fd, PROCFS) ? IDENTITY_PROCESS : IDENTITY_NAMED;
+}
+
 static enum identity_strength strength_of(int fd, const struct statx *status, uint16_t kind)
 {
     switch (status->stx_mode & S_IFMT) {
@@ -46,10 +70,9 @@ static enum identity_strength strength_of(int fd, const struct statx *status, ui
         if (kind == LEDGER_FD_PIDFD) {
             return is_on(fd, PIDFS) ? IDENTITY_UNIQUE : IDENTITY_NONE;
         }
-        return (status->stx_mask & STATX_NLINK) && status->stx_nlink == 0 ? IDENTITY_UNIQUE
-                                                                          : IDENTITY_NAMED;
+        return strength_of_file(fd, status, kind);
     case S_IFDIR:
-        return IDENTITY_NAMED;
+        return is_on(fd, PROCFS) ? IDENTITY_PROCESS : IDENTITY_NAMED;
     case 0: /* an anonymous inode; since Linux 6.17 a pidfd shows no type either */
         return kind == LEDGER_FD_PIDFD && is_on(fd, PIDFS) ? IDENTITY_UNIQUE : IDENTITY_NONE;
     default:
@@ -74,7 +97,6 @@ static bool is_weak(uint16_t kind)
     case LEDGER_FD_SECCOMP:
     case LEDGER_FD_KVM_VM:
     case LEDGER_FD_KVM_VCPU:
-    case LEDGER_FD_KVM_DEVICE:
     case LEDGER_FD_LANDLOCK:
         return true;
     default:
@@ -121,6 +143,65 @@ enum identity_strength identity_claimed(const struct identity *identity, int fd,
     return known ? (enum identity_strength)identity->fds[fd].strength : IDENTITY_NONE;
 }
 
+void identity_path(char path[IDENTITY_PATH], int fd)
+{
+    static const char folder[] = "/proc/self/fd/";
+    char digits[12];
+    unsigned count = 0, length = 0;
+    for (; folder[length]; length++) {
+        path[length] = folder[length];
+    }
+    do {
+        digits[count++] = (char)('0' + fd % 10);
+        fd /= 10;
+    } while (fd);
+    while (count) {
+        path[length++] = digits[--count];
+    }
+    path[length] = 0;
+}
+
+/* The name that the kernel has for it, if that is one of a process; what proc_pid_fd(5) adds to one
+ * that is gone is cut off. */
+static bool name_in_proc(int fd, char name[LINK_BYTES])
+{
+    static const char folder[] = "/proc/", gone[] = " (deleted)";
+    const unsigned gone_length = sizeof gone - 1;
+    char path[IDENTITY_PATH];
+    identity_path(path, fd);
+    long length = raw_syscall4(SYS_readlinkat, AT_FDCWD, path, name, LINK_BYTES - 1);
+    if (raw_failed(length) || length == LINK_BYTES - 1) {
+        return false;
+    }
+    name[length] = 0;
+    for (unsigned i = 0; folder[i]; i++) {
+        if (name[i] != folder[i]) {
+            return false;
+        }
+    }
+    if (length > (long)gone_length && name[length - 1] == ')') {
+        name[length - gone_length] = 0;
+    }
+    return name[sizeof folder - 1] >= '1' && name[sizeof folder - 1] <= '9';
+}
+
+/* Its name leads to nothing, or to another process's, in the same /proc: nobody opens it by that.
+ */
+static bool has_lost_its_name(int fd, const struct statx *status)
+{
+    char name[LINK_BYTES];
+    struct statx there, proc;
+    if (!name_in_proc(fd, name)) {
+        return false;
+    }
+    long result = stat_name(name, &there);
+    if (result == -ENOENT || result == -ESRCH) {
+        return !raw_failed(stat_name("/proc/", &proc)) && device_of(&proc) == device_of(status);
+    }
+    return !raw_failed(result) && device_of(&there) == device_of(status) &&
+           there.stx_ino != status->stx_ino;
+}
+
 enum identity_strength identity_of_fd(const struct identity *identity, int fd, uint32_t state)
 {
     enum identity_strength strength = identity_claimed(identity, fd, state);
@@ -130,7 +211,13 @@ enum identity_strength identity_of_fd(const struct identity *identity, int fd, u
     }
     const struct identity_fd *place = &identity->fds[fd];
     bool same = status.stx_ino == place->inode && device_of(&status) == place->device;
-    return same && identity_claimed(identity, fd, state) == strength ? strength : IDENTITY_NONE;
+    if (!same || identity_claimed(identity, fd, state) != strength) {
+        return IDENTITY_NONE;
+    }
+    if (strength != IDENTITY_PROCESS) {
+        return strength;
+    }
+    return has_lost_its_name(fd, &status) ? IDENTITY_UNIQUE : IDENTITY_NAMED;
 }
 
 uint64_t identity_inode(int fd)

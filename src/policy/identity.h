@@ -19,8 +19,9 @@
 
 enum identity_strength {
     IDENTITY_NONE,
-    IDENTITY_NAMED,  /* a file or directory: who opens its name has the same */
-    IDENTITY_UNIQUE, /* a memfd, a socket, a pipe, a process: there is no second way to it */
+    IDENTITY_NAMED,   /* a file or directory: who opens its name has the same */
+    IDENTITY_PROCESS, /* a name in /proc: unique once that process is gone, and its name with it */
+    IDENTITY_UNIQUE,  /* a memfd, a socket, a pipe, a process: there is no second way to it */
 };
 
 struct identity_fd {
@@ -41,8 +42,8 @@ struct identity {
     struct identity_range ranges[IDENTITY_RANGES];
 };
 
-/* Asks the kernel what `fd` is and remembers it for its record as it is now. One statx(2), of a
- * pidfd a statfs(2) as well: not in a thread with a filter. */
+/* Asks the kernel what `fd` is and remembers it for its record as it is now. One statx(2), and a
+ * statfs(2) where that does not say it: not in a thread with a filter. */
 void identity_take_fd(struct identity *identity, const struct ledger *ledger, int fd,
                       bool assigned);
 bool identity_fd_assigned(const struct identity *identity, int fd);
@@ -53,8 +54,13 @@ void identity_forget_fd(struct identity *identity, int fd);
 /* How well that can be said at all; asks nobody. */
 enum identity_strength identity_claimed(const struct identity *identity, int fd, uint32_t state);
 
-/* What is open there now is what was taken for the record in that state. */
+/* What is open there now is what was taken for the record in that state. Never IDENTITY_PROCESS: by
+ * now it is the one or the other. */
 enum identity_strength identity_of_fd(const struct identity *identity, int fd, uint32_t state);
+
+/* "/proc/self/fd/N" */
+#define IDENTITY_PATH 32u
+void identity_path(char path[IDENTITY_PATH], int fd);
 
 /* The inode of what is open there; 0: nothing, or it cannot be asked. */
 uint64_t identity_inode(int fd);

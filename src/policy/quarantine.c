@@ -89,31 +89,12 @@ bool quarantine_wait_range(const struct quarantine *quarantine, uint64_t start, 
 
 /* --- numbers ---------------------------------------------------------------------------------- */
 
-static char *put_number(char *to, unsigned number)
-{
-    char digits[12];
-    unsigned count = 0;
-    do {
-        digits[count++] = (char)('0' + number % 10);
-        number /= 10;
-    } while (number);
-    while (count) {
-        *to++ = digits[--count];
-    }
-    *to = 0;
-    return to;
-}
-
 /* By O_PATH (open.2): whoever still reads, writes, maps or passes on the number that was reclaimed
  * is told EBADF, as if it had been closed. */
 static long path_to(long fd)
 {
-    char path[32] = "/proc/self/fd/";
-    unsigned length = 0;
-    while (path[length]) {
-        length++;
-    }
-    put_number(path + length, (unsigned)fd);
+    char path[IDENTITY_PATH];
+    identity_path(path, (int)fd);
     return raw_syscall4(SYS_openat, AT_FDCWD, path, O_PATH | O_CLOEXEC, 0);
 }
 

@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <time.h>
 
 #include "allocator.h"
 #include "evidence.h"
@@ -66,6 +67,7 @@ struct reclaim {
     uint16_t by_start[CANDIDATES]; /* the places of the ranges, by their start */
     struct maps_range asked[CANDIDATES];
     uint64_t open_vms[OPEN_VMS / 64];
+    uint64_t running_vms[OPEN_VMS / 64]; /* not only something beside them is open */
     char buffer[MAPS_BUFFER];
     uint32_t look; /* the n-th */
     struct allocator allocator;
@@ -118,7 +120,7 @@ static bool is_hopeless(const struct candidate *it)
 /* Who opens a file by its name has the same identity: that is enough for a promise only. */
 static bool is_known(enum identity_strength strength, const struct candidate *it)
 {
-    return strength == IDENTITY_UNIQUE || (strength == IDENTITY_NAMED && it->promised);
+    return strength >= IDENTITY_PROCESS || (strength == IDENTITY_NAMED && it->promised);
 }
 
 static void found_fd(const struct ledger *ledger, const struct left_thing *thing,
@@ -245,24 +247,38 @@ static void note_open_vms(const struct ledger *ledger)
 {
     uint64_t fds = __atomic_load_n(&ledger->header->used[LEDGER_FDS], __ATOMIC_ACQUIRE);
     for (uint32_t i = 0; i < OPEN_VMS / 64; i++) {
-        reclaim->open_vms[i] = 0;
+        reclaim->open_vms[i] = reclaim->running_vms[i] = 0;
     }
     for (uint32_t fd = 0; fd < fds; fd++) {
         const struct ledger_fd *record = ledger_fd_record(ledger, (int)fd);
-        bool of_vm =
-            record && (record->kind == LEDGER_FD_KVM_VM || record->kind == LEDGER_FD_KVM_VCPU ||
-                       record->kind == LEDGER_FD_KVM_DEVICE);
+        bool runs =
+            record && (record->kind == LEDGER_FD_KVM_VM || record->kind == LEDGER_FD_KVM_VCPU);
+        bool of_vm = runs || (record && record->kind == LEDGER_FD_KVM_DEVICE);
         if (of_vm && !FAULT(reclaim_with_vcpu)) {
             uint32_t bit = record->owner % OPEN_VMS;
             reclaim->open_vms[bit / 64] |= UINT64_C(1) << bit % 64;
+            reclaim->running_vms[bit / 64] |= (uint64_t)runs << bit % 64;
         }
     }
 }
 
-static bool is_open_vm(uint32_t owner)
+static bool is_among(const uint64_t *vms, uint32_t owner)
 {
     uint32_t bit = owner % OPEN_VMS;
-    return owner != 0 && (reclaim->open_vms[bit / 64] >> bit % 64 & 1);
+    return owner != 0 && (vms[bit / 64] >> bit % 64 & 1);
+}
+
+static bool is_open_vm(uint32_t owner)
+{
+    return is_among(reclaim->open_vms, owner);
+}
+
+/* A guest_memfd is the memory of a machine. */
+static bool is_memory_in_use(const struct ledger *ledger, const struct candidate *it)
+{
+    const struct ledger_fd *record = ledger_fd_record(ledger, it->fd);
+    return it->key.kind == LEDGER_FD_KVM_DEVICE && record &&
+           is_among(reclaim->running_vms, record->owner);
 }
 
 /* Its thread is gone, by the kernel's word. */
@@ -311,6 +327,15 @@ static bool is_confirmed(const struct candidate *it)
            !is_locked(it->fd);
 }
 
+/* In the test build: so long that whoever releases at this moment does meet the hand. */
+static void dawdle(void)
+{
+    if (FAULT(reclaim_slow) || FAULT(reclaim_unwaited)) {
+        const struct timespec pause = {.tv_nsec = 5 * MS};
+        raw_syscall2(SYS_nanosleep, &pause, NULL);
+    }
+}
+
 /* The number is occupied from one moment to the next: it is never free in between. */
 static bool reclaim_fd(const struct policy_event *event, const struct candidate *it,
                        int placeholder, uint64_t inode)
@@ -323,6 +348,7 @@ static bool reclaim_fd(const struct policy_event *event, const struct candidate 
         ledger_fd_reclaim(ledger, event->actor, it->fd, it->state, event->now_ns)) {
         done = true;
         evidence_reclaims(&reclaim->evidence, it->key.stack);
+        dawdle();
         if (FAULT(reclaim_frees)) {
             raw_syscall1(SYS_close, it->fd);
         } else {
@@ -370,12 +396,13 @@ static bool weigh(const struct policy_event *event, const struct candidate *it)
 static uint32_t reclaim_fds(const struct policy_event *event,
                             const struct quarantine_placeholder *placeholder, uint64_t *borrowed)
 {
+    const struct ledger *ledger = event->ledger;
     uint64_t inode = placeholder->inode;
     int number = placeholder->number >= 0 ? placeholder->number : placeholder->memory;
     uint32_t done = 0;
     *borrowed = 0;
     if (number < 0) {
-        number = quarantine_youngest(&reclaim->quarantine, event->ledger, &inode);
+        number = quarantine_youngest(&reclaim->quarantine, ledger, &inode);
     }
     for (uint32_t i = 0; i < reclaim->fd_count; i++) {
         if (is_confirmed(&reclaim->fds[i])) {
@@ -384,7 +411,7 @@ static uint32_t reclaim_fds(const struct policy_event *event,
     }
     for (uint32_t i = 0; i < reclaim->fd_count; i++) {
         const struct candidate *it = &reclaim->fds[i];
-        if (!is_confirmed(it) || !weigh(event, it)) {
+        if (!is_confirmed(it) || !weigh(event, it) || is_memory_in_use(ledger, it)) {
             continue;
         }
         if (number < 0) {
@@ -460,6 +487,7 @@ static bool reclaim_range(const struct policy_event *event, const struct candida
     quarantine_hand_on_range(quarantine, mapping->start, mapping->end);
     if (ledger_map_reclaim(ledger, event->actor, mapping, &keep)) {
         evidence_reclaims(&reclaim->evidence, it->key.stack);
+        dawdle();
         done = !raw_failed(occupy(mapping, placeholder->memory));
         if (done) {
             struct ledger_map_event none = change_of(event, mapping, LEDGER_MAP_PROTECT);
@@ -494,7 +522,6 @@ static uint32_t reclaim_ranges(const struct policy_event *event,
         !maps_ask(reclaim->asked, count, reclaim->buffer)) {
         return 0;
     }
-    note_open_vms(event->ledger);
     for (uint32_t i = 0; i < count; i++) {
         if (is_same_range(&reclaim->ranges[reclaim->by_start[i]], &reclaim->asked[i])) {
             witness(&reclaim->ranges[reclaim->by_start[i]]);
@@ -577,6 +604,7 @@ static uint32_t look(const struct policy_event *event)
         struct quarantine_placeholder placeholder;
         uint64_t borrowed;
         quarantine_open(&placeholder);
+        note_open_vms(ledger);
         done = reclaim_fds(event, &placeholder, &borrowed);
         if (placeholder.memory < 0 && done > 0) {
             quarantine_trim_fds(&reclaim->quarantine, event, reclaim->soft_limit);

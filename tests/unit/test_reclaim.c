@@ -4,14 +4,19 @@
  * quarantine. Real descriptors and mappings, in a ledger of the test's own.
  */
 #include <fcntl.h>
+#include <linux/kvm.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -201,6 +206,81 @@ static void what_has_a_name_is_weaker(void **state)
     close(ends[0]);
     close(ends[1]);
     close(fd);
+    free(identity);
+}
+
+/* As the ledger records what open or an ioctl made. */
+static enum identity_strength claimed(struct identity *identity, int fd, uint16_t kind)
+{
+    struct ledger_fd_event event = {.kind = kind, .now_ns = 1};
+    ledger_fd_take(world_ledger(), world_actor(), fd, &event);
+    identity_take_fd(identity, world_ledger(), fd, false);
+    return identity_claimed(identity, fd, word_of(fd));
+}
+
+static void a_process_in_proc_is_unique_once_it_is_gone(void **state)
+{
+    struct identity *identity = zeroed(sizeof *identity);
+    static const char *const names[] = {"", "/status", "/task"};
+    int files[3], own = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+    int general = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
+    (void)state;
+    pid_t child = fork();
+    if (child == 0) {
+        pause();
+        _exit(0);
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        char path[64];
+        snprintf(path, sizeof path, "/proc/%d%s", child, names[i]);
+        files[i] = open(path, O_RDONLY | O_CLOEXEC);
+        assert_true(files[i] >= 0);
+        assert_int_equal(claimed(identity, files[i], LEDGER_FD_FILE), IDENTITY_PROCESS);
+        assert_int_equal(identity_of_fd(identity, files[i], word_of(files[i])), IDENTITY_NAMED);
+    }
+    kill(child, SIGKILL);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(identity_of_fd(identity, files[i], word_of(files[i])), IDENTITY_UNIQUE);
+    }
+    claimed(identity, own, LEDGER_FD_FILE);
+    assert_int_equal(identity_of_fd(identity, own, word_of(own)), IDENTITY_NAMED);
+    claimed(identity, general, LEDGER_FD_FILE);
+    assert_int_equal(identity_of_fd(identity, general, word_of(general)), IDENTITY_NAMED);
+    /* The number is another's, which was put there unseen. */
+    dup2(general, files[1]);
+    assert_int_equal(identity_of_fd(identity, files[1], word_of(files[1])), IDENTITY_NONE);
+    for (unsigned i = 0; i < 3; i++) {
+        close(files[i]);
+    }
+    close(own);
+    close(general);
+    free(identity);
+}
+
+struct guest_memfd { /* linux/kvm.h, Linux 6.8 */
+    uint64_t size, flags, reserved[6];
+};
+#define CREATE_GUEST_MEMFD _IOWR(KVMIO, 0xd4, struct guest_memfd)
+
+static void a_guest_memfd_is_unique_and_a_vm_is_not(void **state)
+{
+    struct identity *identity = zeroed(sizeof *identity);
+    struct guest_memfd create = {.size = WORLD_PAGE};
+    int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    int vm = kvm >= 0 ? ioctl(kvm, KVM_CREATE_VM, 0) : -1;
+    int memory = vm >= 0 ? ioctl(vm, CREATE_GUEST_MEMFD, &create) : -1;
+    (void)state;
+    if (memory < 0) {
+        free(identity);
+        skip(); /* no /dev/kvm, or an older kernel */
+    }
+    assert_int_equal(claimed(identity, memory, LEDGER_FD_KVM_DEVICE), IDENTITY_UNIQUE);
+    assert_int_equal(identity_of_fd(identity, memory, word_of(memory)), IDENTITY_UNIQUE);
+    assert_int_equal(claimed(identity, vm, LEDGER_FD_KVM_DEVICE), IDENTITY_NONE);
+    close(memory);
+    close(vm);
+    close(kvm);
     free(identity);
 }
 
@@ -495,6 +575,8 @@ int main(void)
         cmocka_unit_test(witnesses_are_of_one_look),
         IN_WORLD(a_successor_is_another),
         IN_WORLD(what_has_a_name_is_weaker),
+        IN_WORLD(a_process_in_proc_is_unique_once_it_is_gone),
+        IN_WORLD(a_guest_memfd_is_unique_and_a_vm_is_not),
         cmocka_unit_test(a_range_is_whole_and_alike),
         cmocka_unit_test(names_tell_what_it_is),
         IN_WORLD(neighbours_are_one_and_parts_can_go),
