@@ -47,10 +47,12 @@ RECLAIM_COUNT = 60   # sandboxes of a mutant that is reclaimed from: evidence ta
 RECLAIM_PACE_MS = 8  # from one to the next: they must settle while others come
 # boxledger_end promises: what this supervisor releases after its end must not take longer.
 PROMISED_MS, PROMISED_COUNT, PROMISED_PACE_MS = 1000, 150, 20
+LINGER_MS = 300 # and twice the settling time: from the last sandbox to the last look
 # Of which it must take something: strongly known things by stacks that release nothing else, or that
 # were promised. Of others it may: as far as a stack has never released when the evidence is in.
 RECLAIMED = {
-    "kvm_memory_memfd", "kvm_file_map", "seccomp_memfd_worker", "seccomp_unseen_memfd_worker",
+    "kvm_memory_memfd", "kvm_file_map", "kvm_guest_memfd", "child_proc_relative",
+    "seccomp_memory_of_child", "seccomp_memfd_worker", "seccomp_unseen_memfd_worker",
     "seccomp_unseen_memfd_elsewhere", "api_memfd", "api_socket", "api_file_mapping",
     "api_assigned_mapping", "api_assigned_middle"}
 
@@ -278,10 +280,11 @@ def paced(kind, reclaim):
     """(arguments, settling time, least number of sandboxes) where the policy is on."""
     if reclaim is None:
         return [], None, 0
-    if kind == "api":
-        return [f"--pace={PROMISED_PACE_MS}", "--reclaimed"], max(reclaim, PROMISED_MS), \
-            PROMISED_COUNT
-    return [f"--pace={RECLAIM_PACE_MS}", "--reclaimed"], reclaim, RECLAIM_COUNT
+    promised = kind == "api"
+    settle = max(reclaim, PROMISED_MS) if promised else reclaim
+    return [f"--pace={PROMISED_PACE_MS if promised else RECLAIM_PACE_MS}",
+            f"--reclaimed={2 * settle + LINGER_MS}"], settle, \
+        PROMISED_COUNT if promised else RECLAIM_COUNT
 
 
 def judge_correct(kind, count, seed, keep=False, live=False, reclaim=None):
@@ -343,28 +346,27 @@ def one(what, judgement, *arguments, **options):
 
 
 class Reclaimed:
-    """Of the mutants that leak: how many lost nothing for good."""
+    """Of the mutants that leak: how much of it was reclaimed."""
 
     def __init__(self):
-        self.wholly = self.partly = self.reported = self.things = self.taken = 0
+        self.sites = {}
 
     def add(self, truth):
-        leaked, taken = truth["count"], truth["reclaimed"]
-        if truth["verdict"] in ("kept", "unended") or leaked == 0:
-            return
-        self.things += leaked
-        self.taken += taken
-        if taken == leaked:
-            self.wholly += 1
-        elif taken:
-            self.partly += 1
-        else:
-            self.reported += 1
+        if truth["verdict"] not in ("kept", "unended") and truth["count"] > 0:
+            self.sites.setdefault(truth["site"], []).append((truth["count"], truth["reclaimed"]))
 
     def __str__(self):
-        return (f"{self.wholly + self.partly + self.reported} of them leak: all of it was reclaimed "
-                f"in {self.wholly}, a part in {self.partly}, nothing in {self.reported}, which were "
-                f"only reported; {self.taken} of {self.things} things")
+        mutants = [mutant for site in self.sites.values() for mutant in site]
+        things, taken = (sum(column) for column in zip(*mutants)) if mutants else (0, 0)
+        wholly = sum(left == reclaimed for left, reclaimed in mutants)
+        nothing = sum(reclaimed == 0 for _, reclaimed in mutants)
+        shares = sorted((-sum(m[1] for m in site) / sum(m[0] for m in site), name)
+                        for name, site in self.sites.items())
+        return (f"of {len(mutants)} that leak, all of it was reclaimed in {wholly}, but for the "
+                f"last in {len(mutants) - wholly - nothing}, nothing in {nothing}, which were only "
+                f"reported; {taken} of {things} things\nreclaimed, in percent: " +
+                ", ".join(f"{name} {-share * 100:.0f}" for share, name in shares if share < 0) +
+                "\nonly reported: " + ", ".join(name for share, name in shares if share == 0))
 
 
 def become_subreaper():

@@ -2,7 +2,7 @@
  * main.c: `supervise`, a small correct supervisor of each kind, for judging the ledger.
  *
  *     supervise --kind=kvm|seccomp|child|api --count=N --seed=S [--mutate=SITE] [--order=NAME]
- *               [--keep] [--pace=MS] [--reclaimed] [--pause=MS] [--truth=FILE]
+ *               [--keep] [--pace=MS] [--reclaimed=MS] [--pause=MS] [--truth=FILE]
  *     supervise --kind=growth --scenario=NAME [--count=N] ...
  *     supervise --list-sites
  *
@@ -10,8 +10,8 @@
  * and nothing else. The truth file says what a report must then say. Without --mutate it is
  * correct, and fails if it finds that it is not. --pause waits at the end, for so long or until the
  * input ends; --pace waits before each sandbox; with --reclaimed, what a mutant left may be gone at
- * the end. It never looks at a ledger; of boxledger it uses the public API, which does nothing
- * where there is no shim.
+ * the end, before which one more child ends, so much later than the last sandbox. It never looks at
+ * a ledger; of boxledger it uses the public API, which does nothing where there is no shim.
  *
  * Whatever it holds it knows again: a descriptor by its file, a mapping by what was written there.
  * Each is looked at once more right before it is released.
@@ -746,6 +746,23 @@ static void run_sandboxes(const struct supervisor *kind)
     }
 }
 
+/* An end at which what the last sandboxes left has settled, too. */
+static void end_one_more(long after_ms)
+{
+    struct timespec pause = {after_ms / 1000, after_ms % 1000 * 1000000};
+    while (nanosleep(&pause, &pause) != 0) {
+    }
+    pid_t pid = fork();
+    if (pid == 0) {
+        _exit(0);
+    }
+    owners_begun(1);
+    if (pid < 0 || waitpid(pid, NULL, 0) != pid) {
+        give_up("one more child");
+    }
+    owners_ended(1);
+}
+
 /* --- its own books ---------------------------------------------------------------------------- */
 
 static unsigned long count_open(void)
@@ -855,16 +872,23 @@ static unsigned named(const char *const *names, size_t count, const char *name)
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"kind", required_argument, NULL, 'k'},  {"count", required_argument, NULL, 'n'},
-        {"seed", required_argument, NULL, 's'},  {"mutate", required_argument, NULL, 'm'},
-        {"order", required_argument, NULL, 'o'}, {"truth", required_argument, NULL, 't'},
-        {"pause", required_argument, NULL, 'p'}, {"scenario", required_argument, NULL, 'c'},
-        {"keep", no_argument, NULL, 'e'},        {"list-sites", no_argument, NULL, 'l'},
-        {"child", required_argument, NULL, 'x'}, {"pace", required_argument, NULL, 'w'},
-        {"reclaimed", no_argument, NULL, 'r'},   {NULL, 0, NULL, 0},
+        {"kind", required_argument, NULL, 'k'},
+        {"count", required_argument, NULL, 'n'},
+        {"seed", required_argument, NULL, 's'},
+        {"mutate", required_argument, NULL, 'm'},
+        {"order", required_argument, NULL, 'o'},
+        {"truth", required_argument, NULL, 't'},
+        {"pause", required_argument, NULL, 'p'},
+        {"scenario", required_argument, NULL, 'c'},
+        {"keep", no_argument, NULL, 'e'},
+        {"list-sites", no_argument, NULL, 'l'},
+        {"child", required_argument, NULL, 'x'},
+        {"pace", required_argument, NULL, 'w'},
+        {"reclaimed", required_argument, NULL, 'r'},
+        {NULL, 0, NULL, 0},
     };
     const char *truth_path = NULL, *scenario = NULL;
-    long pause_ms = -1;
+    long pause_ms = -1, linger_ms = 0;
     int option;
     while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0) {
         switch (option) {
@@ -909,6 +933,7 @@ int main(int argc, char **argv)
             break;
         case 'r':
             run.reclaimed = true;
+            linger_ms = strtol(optarg, NULL, 10);
             break;
         case 'l':
             list_sites();
@@ -933,6 +958,9 @@ int main(int argc, char **argv)
     run_sandboxes(kind);
     kind->stop();
     worker_stop();
+    if (run.reclaimed) {
+        end_one_more(linger_ms);
+    }
     struct boxledger_usage left;
     int checked = -1;
     if (pause_ms >= 0) {
