@@ -5,6 +5,7 @@ BARE and RECLAIM: what the driver printed.
 """
 
 import json
+import statistics
 import sys
 
 SETTLED = 4  # of twenty samples, so many are taken before there is evidence
@@ -26,8 +27,10 @@ def main():
 
     assert kept["calls"] == calls and not kept["error"], f"under reclaim: {kept}"
     early, later = kept["vmas"][:SETTLED], kept["vmas"][SETTLED:]
-    assert max(later) < calls // 3, f"VMAs: {kept['vmas']}"
-    halves = max(later[: len(later) // 2]), max(later[len(later) // 2 :])
+    assert max(later) < min(calls, limit) // 3, f"VMAs: {kept['vmas']}"
+    # What a busy machine keeps waiting for one look is a peak and no climb: of most samples.
+    middle = len(later) // 2
+    halves = statistics.median(later[:middle]), statistics.median(later[middle:])
     assert halves[1] < 2 * halves[0] + OTHERS, f"VMAs still climb: {kept['vmas']}"
     counts = {}
     for finding in report["findings"]:
