@@ -14,6 +14,7 @@ import json
 import os
 import re
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -326,6 +327,7 @@ def command(option, arguments):
 
 def main():
     names = sys.argv[1:]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what it made goes with it
     failing = names[:1] == ["--can-fail"]
     if failing:
         names = names[1:]

@@ -2,6 +2,7 @@
 # or by page fault: every byte that is seen is the file's, whichever way it is reached and whatever
 # the kernel permits, and nothing of how it is done stays, inside or outside.
 . "$(dirname "$0")/process.sh"
+cp "$source/tests/supervisor/lazy_shadows.py" "$work" # others read it, too
 
 mkdir -m 755 "$work/files"
 mkdir -m 777 "$work/w"
@@ -21,7 +22,7 @@ lazily() {
     rm -f "$work/w/out"
     "${wrapper[@]}" timeout -k 5 "$limit" "${as[@]}" "$boxsup" run --shadow="$work/files" \
         --shadow-lazy --write="$work/w" -- env "CAUGHT=$caught" \
-        python3 -B "$source/tests/supervisor/lazy_shadows.py" \
+        python3 -B "$work/lazy_shadows.py" \
         "$work/files/one" "$work/files/two" "$work/expected" "$work/w/out" "$1" \
         >"$work/out" 2>"$work/err"
 }
@@ -97,7 +98,7 @@ if ((can_catch)); then
     for ((i = 0; i < 40; i++)); do
         status=0
         boxsup run --shadow="$work/files" --shadow-lazy -- timeout -s KILL 0.0$((i + 20)) python3 -S \
-            "$source/tests/supervisor/lazy_shadows.py" "$work/files/one" "$work/files/two" \
+            "$work/lazy_shadows.py" "$work/files/one" "$work/files/two" \
             "$work/expected" "$work/w/out" many >/dev/null 2>"$work/err" || status=$?
         [[ $status -eq 137 || $status -eq 0 ]] || fail "killed: status $status: $(<"$work/err")"
     done
