@@ -547,11 +547,11 @@ static inline bool walk_note_usual(const struct walk *w, struct unwind_layout la
                                    uintptr_t ra)
 {
 #if defined(__x86_64__)
-    uint64_t step = (cfa - w->sp) / sizeof(uintptr_t);
+    uint64_t place = (cfa - w->draft->base) / sizeof(uintptr_t) - 1; /* right below the CFA */
 
     if (LIKELY(layout.form == UNWIND_CFA_SP && layout.bp_saved != UNWIND_AT_BP &&
-               step <= UNWIND_MEMO_STEP_MAX && (ra & ~UNWIND_ADDRESS_MASK) == 0)) {
-        __atomic_store_n(w->draft->next++, step << UNWIND_ADDRESS_BITS | ra, __ATOMIC_RELAXED);
+               place <= UNWIND_MEMO_PLACE_MAX && (ra & ~UNWIND_ADDRESS_MASK) == 0)) {
+        __atomic_store_n(w->draft->next++, place << UNWIND_ADDRESS_BITS | ra, __ATOMIC_RELAXED);
         return true;
     }
 #else

@@ -39,7 +39,7 @@ struct unwind_draft {
     uint32_t flags;      /* LEDGER_STACK_* */
     uint32_t generation; /* the module table's, for which the addresses hold */
     uint64_t *next;      /* unwind_memo.c: where its next word goes; NULL: closed */
-    uintptr_t slot;      /* where the last return address was */
+    uintptr_t base;      /* what the places in its words count from */
     uintptr_t bp_at;     /* where the frame pointer is saved; 0: its reader has it */
 };
 

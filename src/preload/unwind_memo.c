@@ -1,8 +1,8 @@
 /*
  * unwind_memo.c: a trie of walks, see unwind_memo.h.
  *
- * A *run* is a walk, or the rest of one, as a row of words: "the next return address lies so far
- * on and is this", "from here on places count from the frame pointer", and at the end "that was
+ * A *run* is a walk, or the rest of one, as a row of words: "so far above the base lies a return
+ * address, and is this", "from here on the frame pointer is the base", and at the end "that was
  * stack N". Where a return address is another, an *edge* leads from that word and the address
  * that is there to the run that goes on. An edge from nowhere leads from the call site to the
  * first run. The same words always have the same next step, for the stepper has no other source.
@@ -45,16 +45,24 @@ enum operation {
     OP_SAVED_BP, /* the same after that was loaded from where it was saved */
     OP_LOAD_BP,  /* only loads it */
     OP_AT,       /* the places that follow count from what is saved there */
+    OP_SP,       /* the places that follow count from the stack pointer */
 };
 
-/* From its low end: 3 bits operation, 8 bits `adjust`, 12 bits `room`, 24 bits `place`. */
+/* From its low end: 3 bits operation, 8 bits `adjust`, 17 bits `room`, 19 bits `place`; then, where
+ * a return address has its place, UNWIND_MEMO_OPERATION: no place reaches so far, so that a reader
+ * tells all that is not the next return address by one comparison. */
 #define ADJUST_SHIFT 3
 #define ROOM_SHIFT 11
-#define PLACE_SHIFT 23
+#define PLACE_SHIFT 28
 #define LEAF_SHIFT 8
 #define ADJUST_MAX 127
-#define ROOM_MAX 4095u
-#define PLACE_MAX ((1 << 23) - 1)
+#define ROOM_BITS 17
+#define ROOM_MAX ((1u << ROOM_BITS) - 1)
+#define PLACE_BITS 19
+#define PLACE_MAX ((1 << (PLACE_BITS - 1)) - 1)
+_Static_assert(PLACE_SHIFT + PLACE_BITS <= VALUE_BITS, "an operation has room below its mark");
+
+#define OPERATION_WORD (UNWIND_MEMO_OPERATION << VALUE_BITS)
 
 static inline enum operation operation_of(uint64_t word)
 {
@@ -67,17 +75,18 @@ static inline intptr_t adjust_of(uint64_t word)
     return (int8_t)(word >> ADJUST_SHIFT);
 }
 
-/* How far above the last return address's place the stack pointer is, in words: the new base is not
- * below that. */
+/* How far above the base the stack pointer is, in words: the new base is not below that. */
 static inline uintptr_t room_of(uint64_t word)
 {
     return word >> ROOM_SHIFT & ROOM_MAX;
 }
 
-/* Where to load from, in words from the last return address's place. */
+/* Where to load from, in words from the base. */
 static inline intptr_t place_of(uint64_t word)
 {
-    return (int32_t)((uint32_t)(word >> PLACE_SHIFT) << 8) >> 8;
+    const unsigned above = 64 - PLACE_SHIFT - PLACE_BITS;
+
+    return (int64_t)(word << above) >> (64 - PLACE_BITS);
 }
 
 /* ---- The tables -------------------------------------------------------------------------------
@@ -102,7 +111,7 @@ struct edge {
 /* process-global because a stack is the same in all threads: see unwind_memo.h */
 static struct {
     _Alignas(64) struct edge edge[EDGES];
-    uint64_t word[WORDS + 1]; /* atomic; the last is OP_NONE */
+    uint64_t word[WORDS + 1]; /* atomic; the last is OP_NONE, once one was learnt */
     _Atomic uintptr_t writer; /* its mark; 0: none */
     _Atomic uint32_t epoch;
     _Atomic uint32_t filled; /* the epoch that the tables are of */
@@ -133,8 +142,21 @@ static inline uint32_t edge_place(uint32_t from, uint64_t value)
     return (uint32_t)(key >> (64 - EDGE_BITS));
 }
 
+/* Whether it is the one from there with this value; *run: where to (0: nowhere). */
+static inline bool edge_is(const struct edge *edge, uint32_t from, uint64_t wanted, uint32_t *run)
+{
+    *run = atomic_load_explicit(&edge->run, memory_order_acquire);
+    if (atomic_load_explicit(&edge->value, memory_order_relaxed) != wanted ||
+        atomic_load_explicit(&edge->from, memory_order_relaxed) != from)
+        return false;
+    atomic_thread_fence(memory_order_acquire);
+    if (*run != atomic_load_explicit(&edge->run, memory_order_relaxed) || *run >= WORDS)
+        *run = 0;
+    return true;
+}
+
 /* The run that goes on; 0: none. */
-static inline uint32_t edge_follow(uint32_t from, uint64_t value, uint32_t epoch)
+static uint32_t edge_follow(uint32_t from, uint64_t value, uint32_t epoch)
 {
     uint32_t place = edge_place(from, value);
     uint64_t wanted = tagged(value, epoch);
@@ -143,17 +165,12 @@ static inline uint32_t edge_follow(uint32_t from, uint64_t value, uint32_t epoch
         return 0;
     for (unsigned i = 0; i < PROBES; i++) {
         const struct edge *edge = &memo.edge[(place + i) % EDGES];
-        uint32_t run = atomic_load_explicit(&edge->run, memory_order_acquire);
-        uint64_t found = atomic_load_explicit(&edge->value, memory_order_relaxed);
-        uint32_t from_found = atomic_load_explicit(&edge->from, memory_order_relaxed);
+        uint32_t run;
 
-        if (LIKELY(found == wanted && from_found == from)) {
-            atomic_thread_fence(memory_order_acquire);
-            return run == atomic_load_explicit(&edge->run, memory_order_relaxed) && run < WORDS
-                       ? run
-                       : 0;
-        }
-        if (run == 0 || (found ^ wanted) >> VALUE_BITS)
+        if (edge_is(edge, from, wanted, &run))
+            return run;
+        if (run == 0 ||
+            (atomic_load_explicit(&edge->value, memory_order_relaxed) ^ wanted) >> VALUE_BITS)
             return 0;
     }
     return 0;
@@ -185,10 +202,10 @@ static bool edge_add(uint32_t from, uint64_t value, uint32_t run, uint32_t epoch
 /* ---- Reading ----------------------------------------------------------------------------------
  */
 
-/* Where a reader has come to. */
+/* The stack that a reader follows. */
 struct trace {
-    uintptr_t lowest, last; /* the words of the stack that may be read */
-    uintptr_t slot;         /* where the last return address lay */
+    uintptr_t lowest, last; /* its words that may be read */
+    uintptr_t base;         /* what places count from: a word below the lowest that they reach */
     uintptr_t bp;
 };
 
@@ -197,8 +214,12 @@ static __attribute__((noinline)) UNWIND_READS_STACKS bool trace_operate(struct t
                                                                         uint64_t word)
 {
     enum operation operation = operation_of(word);
-    uintptr_t place = t->slot + (uintptr_t)place_of(word) * WORD, base = t->bp;
+    uintptr_t place = t->base + (uintptr_t)place_of(word) * WORD, base = t->bp;
 
+    if (operation == OP_SP) {
+        t->base += room_of(word) * WORD - WORD;
+        return t->base <= t->last;
+    }
     if (operation != OP_BP) {
         if (place < t->lowest || place > t->last)
             return false;
@@ -214,52 +235,96 @@ static __attribute__((noinline)) UNWIND_READS_STACKS bool trace_operate(struct t
     if (base % WORD || base < t->lowest || base > t->last)
         return false;
     base += (uintptr_t)adjust_of(word) * WORD;
-    if (base < t->slot + room_of(word) * WORD || base > t->last)
+    if (base < t->base + room_of(word) * WORD || base > t->last)
         return false;
-    t->slot = base - WORD;
+    t->base = base - WORD;
     return true;
+}
+
+/* The highest place that may be read, in words above the base. */
+static inline uintptr_t reach_of(uintptr_t base, uintptr_t last)
+{
+    uintptr_t reach = (last - base) / WORD;
+
+    return reach < UNWIND_MEMO_PLACE_MAX ? reach : UNWIND_MEMO_PLACE_MAX;
+}
+
+/* Follows a run while the return addresses on the stack are its own: up to the word that is none of
+ * these, whose place is beyond `reach`, or whose address is not the *value there. */
+static inline UNWIND_READS_STACKS const uint64_t *run_follow(const uint64_t *next, uintptr_t base,
+                                                             uintptr_t reach, uint64_t *word,
+                                                             uintptr_t *value)
+{
+    for (;; next++) {
+        *word = __atomic_load_n(next, __ATOMIC_RELAXED);
+        if (*word >> VALUE_BITS > reach)
+            return next;
+        *value = unwind_strip_signature(((const uintptr_t *)base)[*word >> VALUE_BITS]);
+        if (*value != (*word & VALUE_MASK))
+            return next;
+    }
+}
+
+/* The number in a leaf. Emptied meanwhile, what led there may have been pieces of two walks. */
+static inline uint32_t leaf_of(uint64_t word, uint32_t epoch)
+{
+    atomic_thread_fence(memory_order_acquire);
+    return atomic_load_explicit(&memo.epoch, memory_order_relaxed) == epoch
+               ? (uint32_t)(word >> LEAF_SHIFT)
+               : 0;
+}
+
+#define LEAF_MARK (OPERATION_WORD | OP_LEAF)
+#define IS_LEAF(word) (((word) & (OPERATION_WORD | 7)) == LEAF_MARK)
+
+/* From `next`, where a first run left the stack's return addresses or has an operation; NULL: from
+ * the call site. */
+static __attribute__((noinline)) UNWIND_READS_STACKS uint32_t
+trace_follow(const struct unwind_start *start, uintptr_t last, const uint64_t *next, uint32_t epoch)
+{
+    uint32_t at = next ? 0 : edge_follow(0, start->pc, epoch);
+    struct trace t = {
+        .lowest = start->sp, .last = last, .base = start->sp - WORD, .bp = start->bp};
+    uintptr_t value = 0;
+    uint64_t word;
+
+    if (!next && at == 0)
+        return 0;
+    for (next = next ? next : &memo.word[at];;) {
+        uintptr_t reach = reach_of(t.base, last);
+
+        next = run_follow(next, t.base, reach, &word, &value);
+        if (word >> VALUE_BITS <= reach) {
+            at = edge_follow((uint32_t)(next - memo.word), value, epoch);
+            if (at == 0)
+                return 0;
+            next = &memo.word[at];
+        } else if (LIKELY(IS_LEAF(word))) {
+            return leaf_of(word, epoch);
+        } else {
+            if (word >> VALUE_BITS != UNWIND_MEMO_OPERATION || !trace_operate(&t, word))
+                return 0;
+            next++;
+        }
+    }
 }
 
 UNWIND_READS_STACKS uint32_t unwind_memo_recall(const struct unwind_start *start, uintptr_t top)
 {
-    uint32_t epoch = atomic_load_explicit(&memo.epoch, memory_order_acquire), at, number;
-    const uintptr_t last = top - WORD;
-    uintptr_t slot = start->sp - WORD, value = 0;
-    struct trace t = {.lowest = start->sp, .last = last, .bp = start->bp};
+    uint32_t epoch = atomic_load_explicit(&memo.epoch, memory_order_acquire), at;
+    uintptr_t last = top - WORD, base = start->sp - WORD, value;
+    const struct edge *edge = &memo.edge[edge_place(0, start->pc)];
     const uint64_t *next;
     uint64_t word;
 
     if (atomic_load_explicit(&memo.filled, memory_order_acquire) != epoch || start->sp % WORD)
         return 0;
-    at = edge_follow(0, start->pc, epoch);
-    for (next = &memo.word[at]; at != 0;) {
-        /* While the return addresses are those of this run. */
-        while (LIKELY((word = __atomic_load_n(next, __ATOMIC_RELAXED)) >> VALUE_BITS)) {
-            slot += (word >> VALUE_BITS) * WORD;
-            if (slot > last)
-                return 0;
-            value = unwind_strip_signature(*(const uintptr_t *)slot);
-            if (value != (word & VALUE_MASK))
-                break;
-            next++;
-        }
-        if (word >> VALUE_BITS) {
-            at = edge_follow((uint32_t)(next - memo.word), value, epoch);
-            next = &memo.word[at];
-        } else if (LIKELY(operation_of(word) == OP_LEAF)) {
-            number = (uint32_t)(word >> LEAF_SHIFT);
-            /* Emptied meanwhile, this may have been pieces of two walks. */
-            atomic_thread_fence(memory_order_acquire);
-            return atomic_load_explicit(&memo.epoch, memory_order_relaxed) == epoch ? number : 0;
-        } else {
-            t.slot = slot;
-            if (!trace_operate(&t, word))
-                return 0;
-            slot = t.slot;
-            next++;
-        }
-    }
-    return 0;
+    /* Most calls come by one way only, and through code without frame pointers. What others need
+     * is apart: it takes registers that would have to be saved here. */
+    if (!LIKELY(edge_is(edge, 0, tagged(start->pc, epoch), &at) && at != 0))
+        return trace_follow(start, last, NULL, epoch);
+    next = run_follow(&memo.word[at], base, reach_of(base, last), &word, &value);
+    return LIKELY(IS_LEAF(word)) ? leaf_of(word, epoch) : trace_follow(start, last, next, epoch);
 }
 
 /* ---- Forgetting -------------------------------------------------------------------------------
@@ -356,7 +421,8 @@ void unwind_memo_begin(struct unwind_draft *draft, const struct unwind_start *st
         memo_overflow();
     }
     memo.pause = memo.overflows < PAUSE_MAX ? memo.overflows : PAUSE_MAX;
-    draft->slot = start->sp - WORD;
+    __atomic_store_n(&memo.word[WORDS], OPERATION_WORD | OP_NONE, __ATOMIC_RELAXED);
+    draft->base = start->sp - WORD;
     draft->bp_at = 0;
     draft->next = &memo.word[memo.used + 1];
 }
@@ -375,19 +441,20 @@ static void draft_write(struct unwind_draft *draft, uint64_t word)
 static bool operation_write(struct unwind_draft *draft, enum operation operation, uintptr_t from,
                             intptr_t adjust, uintptr_t room)
 {
-    intptr_t place = operation == OP_BP ? 0 : (intptr_t)(from - draft->slot) / (intptr_t)WORD;
+    intptr_t place = from == 0 ? 0 : (intptr_t)(from - draft->base) / (intptr_t)WORD;
 
     if (place > PLACE_MAX || place < -PLACE_MAX || adjust > ADJUST_MAX || adjust < -ADJUST_MAX ||
         room > ROOM_MAX)
         return false;
-    draft_write(draft, (uint64_t)operation | (uint64_t)(uint8_t)adjust << ADJUST_SHIFT |
+    draft_write(draft, OPERATION_WORD | (uint64_t)operation |
+                           (uint64_t)(uint8_t)adjust << ADJUST_SHIFT |
                            (uint64_t)room << ROOM_SHIFT |
-                           ((uint64_t)place & 0xffffff) << PLACE_SHIFT);
+                           ((uint64_t)place & ((UINT64_C(1) << PLACE_BITS) - 1)) << PLACE_SHIFT);
     return true;
 }
 
 /* From here on places count from `base`, of which the lowest that is read is `low`; none below
- * `sp` is. `from`: where the base is saved. */
+ * `sp` is. `from`: where the base is saved; 0: the reader has it. */
 static bool draft_rebase(struct unwind_draft *draft, enum operation operation, uintptr_t from,
                          uintptr_t base, uintptr_t low, uintptr_t sp)
 {
@@ -396,9 +463,9 @@ static bool draft_rebase(struct unwind_draft *draft, enum operation operation, u
         return true;
     if (base % WORD || low % WORD || low < sp || base < sp ||
         !operation_write(draft, operation, from, (intptr_t)(low - base) / (intptr_t)WORD,
-                         (sp - draft->slot) / WORD))
+                         (sp - draft->base) / WORD))
         return false;
-    draft->slot = low - WORD;
+    draft->base = low - WORD;
     return true;
 }
 
@@ -470,28 +537,30 @@ UNWIND_READS_STACKS void unwind_memo_step(struct unwind_draft *draft, struct unw
     uintptr_t slot = cfa + (uintptr_t)(intptr_t)layout.ra;
 #endif
     uintptr_t ra = unwind_strip_signature(*(const uintptr_t *)slot);
-    uintptr_t step;
+    uintptr_t place;
 
-#if defined(__x86_64__)
-    draft->slot = sp - WORD; /* unwind.c writes most frames by itself */
-#endif
     if (!draft_base(draft, &layout, sp, bp, cfa, slot)) {
         writer_cease(draft);
         return;
     }
-    step = (slot - draft->slot) / WORD;
-    if (slot <= draft->slot || step > UNWIND_MEMO_STEP_MAX || (ra & ~VALUE_MASK)) {
+    place = (slot - draft->base) / WORD;
+    /* Too far up for a word: from here on places count from further up. */
+    if (place > UNWIND_MEMO_PLACE_MAX && draft->base < sp - WORD &&
+        operation_write(draft, OP_SP, 0, 0, (sp - draft->base) / WORD)) {
+        draft->base = sp - WORD;
+        place = (slot - draft->base) / WORD;
+    }
+    if (slot <= draft->base || place > UNWIND_MEMO_PLACE_MAX || (ra & ~VALUE_MASK)) {
         writer_cease(draft);
         return;
     }
-    draft_write(draft, (uint64_t)step << VALUE_BITS | ra);
-    draft->slot = slot;
+    draft_write(draft, (uint64_t)place << VALUE_BITS | ra);
 }
 
 /* Whether two words ask for the return address at one place. */
 static bool same_place(uint64_t a, uint64_t b)
 {
-    return a >> VALUE_BITS != 0 && a >> VALUE_BITS == b >> VALUE_BITS;
+    return a >> VALUE_BITS != UNWIND_MEMO_OPERATION && a >> VALUE_BITS == b >> VALUE_BITS;
 }
 
 /* Hangs the draft, words [first, end), into the trie: what of it is new becomes a run. */
@@ -524,7 +593,7 @@ void unwind_memo_close(struct unwind_draft *draft, const struct unwind_start *st
 
     if (!draft->next)
         return;
-    draft_write(draft, OP_LEAF | (uint64_t)number << LEAF_SHIFT);
+    draft_write(draft, OPERATION_WORD | OP_LEAF | (uint64_t)number << LEAF_SHIFT);
     if (number != 0 && atomic_load_explicit(&memo.filled, memory_order_relaxed) == epoch)
         memo_learn(memo.used + 1, (uint32_t)(draft->next - memo.word), start->pc, epoch);
     writer_cease(draft);

@@ -34,9 +34,10 @@ void unwind_memo_drop(void);
  * ledger's. */
 void unwind_memo_forget_parent(void);
 
-/* A return address and, above it, how many words its place lies above that of the one before it (of
- * the first: above the word below the stack pointer). 0 above: an operation. */
-#define UNWIND_MEMO_STEP_MAX ((UINT64_C(1) << (64 - UNWIND_ADDRESS_BITS)) - 1)
+/* A return address and, above it, how many words its place lies above draft->base; or an operation.
+ */
+#define UNWIND_MEMO_OPERATION ((UINT64_C(1) << (64 - UNWIND_ADDRESS_BITS)) - 1)
+#define UNWIND_MEMO_PLACE_MAX (UNWIND_MEMO_OPERATION - 1)
 
 /* Before a walk from here: makes this thread the writer. The draft stays closed where it cannot be;
  * every other function then does nothing. */
