@@ -20,6 +20,7 @@
 #include "supervisor/lookup.h"
 #include "supervisor/notify.h"
 #include "supervisor/owned.h"
+#include "supervisor/path_call.h"
 #include "supervisor/policy.h"
 #include "supervisor/proc.h"
 #include "supervisor/redo.h"
@@ -37,26 +38,11 @@ enum {
 /* What a function returns that leaves the call to the kernel: no result and no -errno. */
 #define NATIVE INT64_MIN
 
-/* Whether the path's last link is followed. */
-enum follow {
-    FOLLOW,
-    NO_FOLLOW,
-    NAME,
-    UNLESS_FLAG, /* AT_SYMLINK_NOFOLLOW */
-    IF_FLAG,     /* AT_SYMLINK_FOLLOW */
-};
-
-#define NONE (-1)
-
 struct call;
 
 struct row {
+    struct path_call call;
     int64_t (*give)(struct call *call);
-    int call;
-    int directory; /* the number of the argument, or NONE */
-    int path;
-    int flags; /* or NONE */
-    enum follow follow;
     bool may_be_missing; /* the name may be free */
 };
 
@@ -130,7 +116,7 @@ static int64_t on_stat(struct call *call)
     owned_fd int meant = open_meant(call);
 
     return meant < 0 ? -errno
-                     : looks_stat(call->notification, (unsigned)call->row->path + 1, meant,
+                     : looks_stat(call->notification, (unsigned)call->row->call.path + 1, meant,
                                   number_of(call));
 }
 
@@ -143,7 +129,7 @@ static int64_t on_statx(struct call *call)
 
 static int64_t on_access(struct call *call)
 {
-    int mode = (int)call->args[call->row->path + 1];
+    int mode = (int)call->args[call->row->call.path + 1];
     owned_fd int meant = open_meant(call);
     int64_t result;
 
@@ -156,7 +142,7 @@ static int64_t on_access(struct call *call)
 
 static int64_t on_readlink(struct call *call)
 {
-    return looks_link(call->notification, (unsigned)call->row->path + 1, call->place.target);
+    return looks_link(call->notification, (unsigned)call->row->call.path + 1, call->place.target);
 }
 
 /* A path in `tree` is one in DIR. False: it is none. */
@@ -186,7 +172,8 @@ static int64_t on_readlink_outside(struct call *call)
         return NATIVE;
     text[length] = 0;
     return name_outside(call->cow, text, sizeof text)
-               ? looks_text(call->notification, (unsigned)call->row->path + 1, text, strlen(text))
+               ? looks_text(call->notification, (unsigned)call->row->call.path + 1, text,
+                            strlen(text))
                : NATIVE;
 }
 
@@ -233,7 +220,7 @@ static int64_t on_native(struct call *call)
 static int64_t on_mkdir(struct call *call)
 {
     const struct cow_place *place = &call->place;
-    mode_t mode = (mode_t)call->args[call->row->path + 1] & ~mask_of(call->notification);
+    mode_t mode = (mode_t)call->args[call->row->call.path + 1] & ~mask_of(call->notification);
 
     if (place->target >= 0)
         return -EEXIST;
@@ -260,7 +247,7 @@ static int make_file(const struct cow_place *place, mode_t mode)
 
 static int64_t on_mknod(struct call *call)
 {
-    mode_t mode = (mode_t)call->args[call->row->path + 1];
+    mode_t mode = (mode_t)call->args[call->row->call.path + 1];
     int failed = is_taken(&call->place);
 
     if (failed != 0)
@@ -416,7 +403,7 @@ static int find_other(const struct call *call, int directory, unsigned argument,
 /* The other path's arguments follow the first one's. */
 static int find_second(const struct call *call, struct cow_place *place)
 {
-    bool with_directories = call->row->directory != NONE;
+    bool with_directories = call->row->call.directory != PATH_NONE;
 
     return find_other(call, with_directories ? (int)call->args[2] : AT_FDCWD,
                       with_directories ? 3 : 1, place);
@@ -473,45 +460,45 @@ static int64_t on_link(struct call *call)
 /* --- the table -------------------------------------------------------------------------------- */
 
 static const struct row rows[] = {
-    {on_stat, SYS_newfstatat, 0, 1, 3, UNLESS_FLAG, false},
-    {on_statx, SYS_statx, 0, 1, 2, UNLESS_FLAG, false},
-    {on_access, SYS_faccessat, 0, 1, NONE, FOLLOW, false},
-    {on_access, SYS_faccessat2, 0, 1, 3, UNLESS_FLAG, false},
-    {on_readlink, SYS_readlinkat, 0, 1, NONE, NO_FOLLOW, false},
-    {on_mkdir, SYS_mkdirat, 0, 1, NONE, NAME, true},
-    {on_mknod, SYS_mknodat, 0, 1, NONE, NAME, true},
-    {on_symlink, SYS_symlinkat, 1, 2, NONE, NAME, true},
-    {on_unlink, SYS_unlinkat, 0, 1, 2, NAME, false},
-    {on_rename, SYS_renameat2, 0, 1, NONE, NAME, true},
-    {on_link, SYS_linkat, 0, 1, 4, IF_FLAG, true},
-    {on_truncate, SYS_truncate, NONE, 0, NONE, FOLLOW, false},
-    {on_enter, SYS_chdir, NONE, 0, NONE, FOLLOW, false},
-    {on_native, SYS_execve, NONE, 0, NONE, FOLLOW, false},
-    {on_native, SYS_execveat, 0, 1, 4, UNLESS_FLAG, false},
-    {on_native, SYS_statfs, NONE, 0, NONE, FOLLOW, false},
-    {on_native, SYS_inotify_add_watch, NONE, 1, NONE, FOLLOW, false},
-    {on_attributes, SYS_getxattr, NONE, 0, NONE, FOLLOW, false},
-    {on_attributes, SYS_lgetxattr, NONE, 0, NONE, NO_FOLLOW, false},
-    {on_attributes, SYS_listxattr, NONE, 0, NONE, FOLLOW, false},
-    {on_attributes, SYS_llistxattr, NONE, 0, NONE, NO_FOLLOW, false},
-    {on_attributes, CALL_GETXATTRAT, 0, 1, 2, UNLESS_FLAG, false},
-    {on_attributes, CALL_LISTXATTRAT, 0, 1, 2, UNLESS_FLAG, false},
-    {on_getcwd, SYS_getcwd, NONE, NONE, NONE, FOLLOW, false},
+    {{SYS_newfstatat, 0, 1, 3, PATH_UNLESS_FLAG}, on_stat, false},
+    {{SYS_statx, 0, 1, 2, PATH_UNLESS_FLAG}, on_statx, false},
+    {{SYS_faccessat, 0, 1, PATH_NONE, PATH_FOLLOW}, on_access, false},
+    {{SYS_faccessat2, 0, 1, 3, PATH_UNLESS_FLAG}, on_access, false},
+    {{SYS_readlinkat, 0, 1, PATH_NONE, PATH_NO_FOLLOW}, on_readlink, false},
+    {{SYS_mkdirat, 0, 1, PATH_NONE, PATH_NAME}, on_mkdir, true},
+    {{SYS_mknodat, 0, 1, PATH_NONE, PATH_NAME}, on_mknod, true},
+    {{SYS_symlinkat, 1, 2, PATH_NONE, PATH_NAME}, on_symlink, true},
+    {{SYS_unlinkat, 0, 1, 2, PATH_NAME}, on_unlink, false},
+    {{SYS_renameat2, 0, 1, PATH_NONE, PATH_NAME}, on_rename, true},
+    {{SYS_linkat, 0, 1, 4, PATH_IF_FLAG}, on_link, true},
+    {{SYS_truncate, PATH_NONE, 0, PATH_NONE, PATH_FOLLOW}, on_truncate, false},
+    {{SYS_chdir, PATH_NONE, 0, PATH_NONE, PATH_FOLLOW}, on_enter, false},
+    {{SYS_execve, PATH_NONE, 0, PATH_NONE, PATH_FOLLOW}, on_native, false},
+    {{SYS_execveat, 0, 1, 4, PATH_UNLESS_FLAG}, on_native, false},
+    {{SYS_statfs, PATH_NONE, 0, PATH_NONE, PATH_FOLLOW}, on_native, false},
+    {{SYS_inotify_add_watch, PATH_NONE, 1, PATH_NONE, PATH_FOLLOW}, on_native, false},
+    {{SYS_getxattr, PATH_NONE, 0, PATH_NONE, PATH_FOLLOW}, on_attributes, false},
+    {{SYS_lgetxattr, PATH_NONE, 0, PATH_NONE, PATH_NO_FOLLOW}, on_attributes, false},
+    {{SYS_listxattr, PATH_NONE, 0, PATH_NONE, PATH_FOLLOW}, on_attributes, false},
+    {{SYS_llistxattr, PATH_NONE, 0, PATH_NONE, PATH_NO_FOLLOW}, on_attributes, false},
+    {{CALL_GETXATTRAT, 0, 1, 2, PATH_UNLESS_FLAG}, on_attributes, false},
+    {{CALL_LISTXATTRAT, 0, 1, 2, PATH_UNLESS_FLAG}, on_attributes, false},
+    {{SYS_getcwd, PATH_NONE, PATH_NONE, PATH_NONE, PATH_FOLLOW}, on_getcwd, false},
 #ifdef SYS_renameat
-    {on_rename, SYS_renameat, 0, 1, NONE, NAME, true},
+    {{SYS_renameat, 0, 1, PATH_NONE, PATH_NAME}, on_rename, true},
 #endif
 #ifdef SYS_stat
-    {on_stat, SYS_stat, NONE, 0, NONE, FOLLOW, false},
-    {on_stat, SYS_lstat, NONE, 0, NONE, NO_FOLLOW, false},
-    {on_access, SYS_access, NONE, 0, NONE, FOLLOW, false},
-    {on_readlink, SYS_readlink, NONE, 0, NONE, NO_FOLLOW, false},
-    {on_mkdir, SYS_mkdir, NONE, 0, NONE, NAME, true},
-    {on_mknod, SYS_mknod, NONE, 0, NONE, NAME, true},
-    {on_symlink, SYS_symlink, NONE, 1, NONE, NAME, true},
-    {on_unlink, SYS_unlink, NONE, 0, NONE, NAME, false},
-    {on_rmdir, SYS_rmdir, NONE, 0, NONE, NAME, false},
-    {on_rename, SYS_rename, NONE, 0, NONE, NAME, true},
-    {on_link, SYS_link, NONE, 0, NONE, NO_FOLLOW, true},
+    {{SYS_stat, PATH_NONE, 0, PATH_NONE, PATH_FOLLOW}, on_stat, false},
+    {{SYS_lstat, PATH_NONE, 0, PATH_NONE, PATH_NO_FOLLOW}, on_stat, false},
+    {{SYS_access, PATH_NONE, 0, PATH_NONE, PATH_FOLLOW}, on_access, false},
+    {{SYS_readlink, PATH_NONE, 0, PATH_NONE, PATH_NO_FOLLOW}, on_readlink, false},
+    {{SYS_mkdir, PATH_NONE, 0, PATH_NONE, PATH_NAME}, on_mkdir, true},
+    {{SYS_mknod, PATH_NONE, 0, PATH_NONE, PATH_NAME}, on_mknod, true},
+    {{SYS_symlink, PATH_NONE, 1, PATH_NONE, PATH_NAME}, on_symlink, true},
+    {{SYS_unlink, PATH_NONE, 0, PATH_NONE, PATH_NAME}, on_unlink, false},
+    {{SYS_rmdir, PATH_NONE, 0, PATH_NONE, PATH_NAME}, on_rmdir, false},
+    {{SYS_rename, PATH_NONE, 0, PATH_NONE, PATH_NAME}, on_rename, true},
+    {{SYS_link, PATH_NONE, 0, PATH_NONE, PATH_NO_FOLLOW}, on_link, true},
 #endif
 };
 
@@ -522,30 +509,18 @@ unsigned cow_call_count(void)
 
 int cow_call(unsigned index)
 {
-    return rows[index].call;
-}
-
-static const struct row *find_row(int call)
-{
-    for (size_t i = 0; i < COUNT(rows); i++)
-        if (rows[i].call == call)
-            return &rows[i];
-    return NULL;
+    return rows[index].call.number;
 }
 
 static enum cow_follow follow_of(const struct call *call)
 {
-    switch (call->row->follow) {
-    case FOLLOW:
+    switch (path_call_follow(&call->row->call, call->flags)) {
+    case PATH_FOLLOW:
         return COW_FOLLOW;
-    case NO_FOLLOW:
-        return COW_NO_FOLLOW;
-    case NAME:
+    case PATH_NAME:
         return COW_NAME;
-    case UNLESS_FLAG:
-        return call->flags & AT_SYMLINK_NOFOLLOW ? COW_NO_FOLLOW : COW_FOLLOW;
     default:
-        return call->flags & AT_SYMLINK_FOLLOW ? COW_FOLLOW : COW_NO_FOLLOW;
+        return COW_NO_FOLLOW;
     }
 }
 
@@ -579,7 +554,7 @@ static void answer(struct call *call)
     }
     result = give(call);
     if (result == NATIVE)
-        cow_leave(call->notification, &call->place, (unsigned)call->row->path);
+        cow_leave(call->notification, &call->place, (unsigned)call->row->call.path);
     else if (result < 0)
         notify_fail(call->notification, (int)-result);
     else
@@ -593,20 +568,20 @@ void cow_answer(const struct notification *notification)
         .notification = notification,
         .args = data->args,
         .cow = notification->sandbox->cow,
-        .row = find_row(data->nr),
+        .row = path_call_find(rows, COUNT(rows), sizeof rows[0], data->nr),
         .place = COW_PLACE_NONE,
     };
     const struct row *row = call.row;
     char path[PATH_MAX];
     int failed = 0;
 
-    call.flags = row->flags != NONE ? (int)data->args[row->flags] : 0;
-    if (row->path == NONE) {
+    call.flags = path_call_flags(&row->call, data);
+    if (row->call.path == PATH_NONE) {
         call.place.native = call.place.inside = true;
         answer(&call);
         return;
     }
-    failed = notify_read_text(notification, data->args[row->path], path, sizeof path);
+    failed = notify_read_text(notification, data->args[row->call.path], path, sizeof path);
     if (failed != 0) {
         notify_fail(notification, failed);
         return;
@@ -616,8 +591,8 @@ void cow_answer(const struct notification *notification)
         notify_continue(notification);
         return;
     }
-    cow_find(notification, row->directory != NONE ? (int)data->args[row->directory] : AT_FDCWD,
-             path, follow_of(&call), &call.place);
+    cow_find(notification, path_call_directory(&row->call, data), path, follow_of(&call),
+             &call.place);
     answer(&call);
     cow_place_clear(&call.place);
 }

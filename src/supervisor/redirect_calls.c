@@ -16,29 +16,18 @@
 #include "supervisor/lookup.h"
 #include "supervisor/notify.h"
 #include "supervisor/owned.h"
+#include "supervisor/path_call.h"
 #include "supervisor/redirect.h"
 #include "supervisor/redirect_program.h"
 #include "supervisor/redo.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-#define NONE (-1)
-
-/* Whether the path's last link is followed. */
-enum follow {
-    FOLLOW,
-    NO_FOLLOW,
-    UNLESS_FLAG, /* AT_SYMLINK_NOFOLLOW */
-};
 
 struct call;
 
 struct row {
-    int call;
+    struct path_call call;
     void (*give)(const struct call *call);
-    int directory; /* the number of the argument, or NONE */
-    int path;
-    int flags; /* or NONE */
-    enum follow follow;
 };
 
 struct call {
@@ -60,7 +49,8 @@ static void answer(const struct call *call, int64_t result)
 
 static void on_stat(const struct call *call)
 {
-    answer(call, looks_stat(call->notification, (unsigned)call->row->path + 1, call->target, NULL));
+    answer(call,
+           looks_stat(call->notification, (unsigned)call->row->call.path + 1, call->target, NULL));
 }
 
 static void on_statx(const struct call *call)
@@ -70,7 +60,7 @@ static void on_statx(const struct call *call)
 
 static void on_access(const struct call *call)
 {
-    int mode = (int)call->notification->request.data.args[call->row->path + 1];
+    int mode = (int)call->notification->request.data.args[call->row->call.path + 1];
     int64_t result = looks_access(call->target, mode, call->flags);
 
     answer(call, result == 0 && (mode & W_OK) ? -EROFS : result);
@@ -78,7 +68,7 @@ static void on_access(const struct call *call)
 
 static void on_readlink(const struct call *call)
 {
-    answer(call, looks_link(call->notification, (unsigned)call->row->path + 1, call->target));
+    answer(call, looks_link(call->notification, (unsigned)call->row->call.path + 1, call->target));
 }
 
 /* The process does it. */
@@ -87,7 +77,7 @@ static void on_native(const struct call *call)
     char path[PATH_MAX];
 
     if (lookup_name(call->target, path, sizeof path))
-        redo_call(call->notification, (unsigned)call->row->path, path);
+        redo_call(call->notification, (unsigned)call->row->call.path, path);
     else
         notify_fail(call->notification, ENAMETOOLONG);
 }
@@ -121,21 +111,21 @@ static void give_directory(const struct notification *notification)
 }
 
 static const struct row rows[] = {
-    {SYS_newfstatat, on_stat, 0, 1, 3, UNLESS_FLAG},
-    {SYS_statx, on_statx, 0, 1, 2, UNLESS_FLAG},
-    {SYS_faccessat, on_access, 0, 1, NONE, FOLLOW},
-    {SYS_faccessat2, on_access, 0, 1, 3, UNLESS_FLAG},
-    {SYS_readlinkat, on_readlink, 0, 1, NONE, NO_FOLLOW},
-    {SYS_chdir, on_enter, NONE, 0, NONE, FOLLOW},
-    {SYS_execve, on_execute, NONE, 0, NONE, FOLLOW},
-    {SYS_execveat, on_execute, 0, 1, 4, UNLESS_FLAG},
-    {SYS_statfs, on_native, NONE, 0, NONE, FOLLOW},
-    {SYS_getcwd, NULL, NONE, NONE, NONE, FOLLOW},
+    {{SYS_newfstatat, 0, 1, 3, PATH_UNLESS_FLAG}, on_stat},
+    {{SYS_statx, 0, 1, 2, PATH_UNLESS_FLAG}, on_statx},
+    {{SYS_faccessat, 0, 1, PATH_NONE, PATH_FOLLOW}, on_access},
+    {{SYS_faccessat2, 0, 1, 3, PATH_UNLESS_FLAG}, on_access},
+    {{SYS_readlinkat, 0, 1, PATH_NONE, PATH_NO_FOLLOW}, on_readlink},
+    {{SYS_chdir, PATH_NONE, 0, PATH_NONE, PATH_FOLLOW}, on_enter},
+    {{SYS_execve, PATH_NONE, 0, PATH_NONE, PATH_FOLLOW}, on_execute},
+    {{SYS_execveat, 0, 1, 4, PATH_UNLESS_FLAG}, on_execute},
+    {{SYS_statfs, PATH_NONE, 0, PATH_NONE, PATH_FOLLOW}, on_native},
+    {{SYS_getcwd, PATH_NONE, PATH_NONE, PATH_NONE, PATH_FOLLOW}, NULL},
 #ifdef SYS_stat
-    {SYS_stat, on_stat, NONE, 0, NONE, FOLLOW},
-    {SYS_lstat, on_stat, NONE, 0, NONE, NO_FOLLOW},
-    {SYS_access, on_access, NONE, 0, NONE, FOLLOW},
-    {SYS_readlink, on_readlink, NONE, 0, NONE, NO_FOLLOW},
+    {{SYS_stat, PATH_NONE, 0, PATH_NONE, PATH_FOLLOW}, on_stat},
+    {{SYS_lstat, PATH_NONE, 0, PATH_NONE, PATH_NO_FOLLOW}, on_stat},
+    {{SYS_access, PATH_NONE, 0, PATH_NONE, PATH_FOLLOW}, on_access},
+    {{SYS_readlink, PATH_NONE, 0, PATH_NONE, PATH_NO_FOLLOW}, on_readlink},
 #endif
 };
 
@@ -146,27 +136,13 @@ unsigned redirect_call_count(void)
 
 int redirect_call(unsigned index)
 {
-    return rows[index].call;
-}
-
-static const struct row *find_row(int call)
-{
-    for (size_t i = 0; i < COUNT(rows); i++)
-        if (rows[i].call == call)
-            return &rows[i];
-    return NULL;
-}
-
-static bool follows(const struct call *call)
-{
-    return call->row->follow == FOLLOW ||
-           (call->row->follow == UNLESS_FLAG && !(call->flags & AT_SYMLINK_NOFOLLOW));
+    return rows[index].call.number;
 }
 
 /* The path is read. */
 static void give(struct call *call)
 {
-    int flags = follows(call) ? 0 : O_NOFOLLOW;
+    int flags = path_call_follow(&call->row->call, call->flags) == PATH_FOLLOW ? 0 : O_NOFOLLOW;
     owned_fd int target = -1;
     int failed;
 
@@ -187,18 +163,18 @@ static void give(struct call *call)
 void redirect_answer(const struct notification *notification)
 {
     const struct seccomp_data *data = &notification->request.data;
-    const struct row *row = find_row(data->nr);
+    const struct row *row = path_call_find(rows, COUNT(rows), sizeof rows[0], data->nr);
     char path[PATH_MAX];
     struct call call = {.notification = notification, .row = row, .path = path};
     int failed;
 
-    if (row->path == NONE) {
+    if (row->call.path == PATH_NONE) {
         give_directory(notification);
         return;
     }
-    call.directory = row->directory != NONE ? (int)data->args[row->directory] : AT_FDCWD;
-    call.flags = row->flags != NONE ? (int)data->args[row->flags] : 0;
-    failed = notify_read_text(notification, data->args[row->path], path, sizeof path);
+    call.directory = path_call_directory(&row->call, data);
+    call.flags = path_call_flags(&row->call, data);
+    failed = notify_read_text(notification, data->args[row->call.path], path, sizeof path);
     if (failed != 0)
         notify_fail(notification, failed);
     else
