@@ -211,7 +211,8 @@ Resident bytes that one more of each adds to the process, beyond what it adds ba
 
 Each as it is, and under the shim with no option; the median of {programs.ROUNDS} runs each, interleaved. A ratio
 is the median of those of neighbouring runs. Processor time is the program's and its children's.
-The children of a watched program are not watched themselves; in the last row they are.
+The children of a watched program are not watched themselves; with `run --follow`, in the last row,
+each compiler, shell and linker is, has a ledger of its own, and is reported on.
 
 {programs.table(result['programs'])}
 
