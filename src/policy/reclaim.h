@@ -48,6 +48,9 @@ void reclaim_fds_fly(const struct policy_event *event, uint32_t first, uint32_t 
 bool reclaim_range_flies(const struct policy_event *event, uint64_t start, uint64_t end, bool late,
                          uint32_t stack);
 
+/* The kernel would not release [start, end) after all: what is kept there is kept on. */
+void reclaim_range_stays(const struct policy_event *event, uint64_t start, uint64_t end);
+
 /* mmap with MAP_FIXED_NOREPLACE has just said EEXIST. True: all that is there was reclaimed, and is
  * given up to it now: the call is to be made again with MAP_FIXED. */
 bool reclaim_gives_way(const struct policy_event *event, uint64_t start, uint64_t end);

@@ -228,6 +228,18 @@ void *police_mmap(const struct unwind_start *here, bool raw, struct policy_map *
                                                                 : mmap_done(here, map, result);
 }
 
+/* ENOMEM: it would have split a VMA, and there may be no more of them. With errno as it was. */
+static APART int unmap_refused(const struct unwind_start *here, uint64_t start, size_t length)
+{
+    int error = errno;
+    struct policy_event event = police_event(here);
+    if (error == ENOMEM && shim_polices(POLICY_RECLAIM)) {
+        reclaim_range_stays(&event, start, start + round_up(&event, length));
+    }
+    errno = error;
+    return -1;
+}
+
 static APART int munmap_beside_waiting(const struct unwind_start *here, bool raw, void *address,
                                        size_t length)
 {
@@ -244,7 +256,7 @@ static APART int munmap_beside_waiting(const struct unwind_start *here, bool raw
     int result = plain_munmap(here, raw, address, length);
     if (result != 0) {
         rescue_put_back(&event, &taken); /* munmap does all or nothing */
-        return result;
+        return unmap_refused(here, start, length);
     }
     if (shim_polices(POLICY_PLACEMENT)) {
         placement_unmapped(&event, start, end);
@@ -271,7 +283,7 @@ int police_munmap(const struct unwind_start *here, bool raw, void *address, size
     int error = errno;
     int result = plain_munmap(here, raw, address, length);
     if (result != 0) {
-        return result;
+        return unmap_refused(here, (uintptr_t)address, length);
     }
     errno = error; /* the kernel may have refused it */
     return shim_polices(POLICY_PLACEMENT) ? unmapped(here, (uintptr_t)address, length) : 0;

@@ -2,7 +2,7 @@
  * quarantine.c: numbers and ranges that reclaim keeps occupied, for a while and within bounds; and
  * what it gives up must still be its own: releases that no wrapper saw may have come in between.
  *
- *     quarantine LEDGER fds|bytes|neighbours|exec SETTLE_MS MOST
+ *     quarantine LEDGER fds|bytes|neighbours|refused|exec SETTLE_MS MOST
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,6 +18,7 @@ enum {
     MANY = 24,
     NEIGHBOURS = 1500, /* pages next to one another */
     NUMBERS_MAX = 1024,
+    FILLERS = 1 << 18,
     BEHIND_MS = 20000,
     WATCHDOG_S = 120,
 };
@@ -176,6 +177,49 @@ static void neighbours(void)
           (unsigned long)policy_counts().quarantined_bytes);
 }
 
+/* At the limit of VMAs the kernel does not unmap from the middle of one: what it would not is kept
+ * on, and goes with others. */
+static void refused(void)
+{
+    static void *fillers[FILLERS];
+    unsigned filled = 0;
+    char *start =
+        mmap(NULL, most * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *middle = start + most / 2 * PAGE;
+    char *other =
+        mmap(NULL, most * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    for (unsigned i = 0; i < most; i++) {
+        end_with_range(start + i * PAGE, PAGE);
+    }
+    reclaimed(0, most);
+    long at;
+    while (filled < FILLERS &&
+           (at = raw(SYS_mmap, 0, PAGE, filled % 2 ? PROT_READ : PROT_READ | PROT_EXEC,
+                     MAP_PRIVATE | MAP_ANONYMOUS, -1)) > 0) {
+        fillers[filled++] = (void *)at;
+    }
+    if (filled == FILLERS) {
+        system_skip("the limit of VMAs is too high to be met");
+    }
+    errno = 0;
+    int result = munmap(middle, PAGE);
+    int error = errno;
+    while (filled > 0) {
+        raw(SYS_munmap, fillers[--filled], PAGE);
+    }
+    check(result == -1 && error == ENOMEM, "a late munmap at the limit: %d, %s", result,
+          strerror(error));
+    check(is_reserved(middle, PAGE), "what was not unmapped is not reserved");
+    check(policy_counts().quarantined_bytes == (uint64_t)most * PAGE, "%lu bytes are kept",
+          (unsigned long)policy_counts().quarantined_bytes);
+    for (unsigned i = 0; i < most; i++) {
+        end_with_range(other + i * PAGE, PAGE);
+    }
+    reclaimed(0, 2 * most);
+    check(!is_mapped(middle, PAGE), "what was not unmapped stays for good");
+    check(!is_mapped(start, PAGE), "others stay as well");
+}
+
 /* The process execs: the numbers are free, and what is opened there is the new program's. */
 static void before_exec(char **argv)
 {
@@ -228,6 +272,8 @@ int main(int argc, char **argv)
         bytes();
     } else if (strcmp(what, "neighbours") == 0) {
         neighbours();
+    } else if (strcmp(what, "refused") == 0) {
+        refused();
     } else if (strcmp(what, "exec") == 0) {
         before_exec(argv);
     } else if (strcmp(what, "after_exec") == 0) {

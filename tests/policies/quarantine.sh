@@ -9,5 +9,7 @@ shimmed quarantine fds $settle_ms 4 || fail "numbers: status $?"
 shimmed quarantine exec $settle_ms 4 || fail "over an exec: status $?"
 options=reclaim=1:settle_ms=$settle_ms:quarantine_bytes=$((6 * $(getconf PAGESIZE)))
 shimmed quarantine bytes $settle_ms 6 || fail "ranges: status $?"
+options=reclaim=1:settle_ms=$settle_ms:quarantine_bytes=$((16 * $(getconf PAGESIZE)))
+shimmed quarantine refused $settle_ms 16 || fail "refused: status $?"
 options=reclaim=1:settle_ms=$settle_ms
 shimmed quarantine neighbours $settle_ms 0 || fail "neighbours: status $?"
