@@ -31,3 +31,18 @@ for version in "${cured[@]}"; do
     "$python" "$source/tests/real/sandlock_verdict.py" "$version" "$work/$version.bare" \
         "$work/$version.json" clean
 done
+
+# Without what finds it, it is not found: the judgement above can fail.
+if [[ -x $build/boxledger-faulty ]]; then
+    for fault in injected_unseen injected_unsaid; do
+        timeout 300 env BOXLEDGER_FAULT="$fault" BOXLEDGER_SHIM="$faulty" "$build/boxledger-faulty" \
+            run --format=json --live --report="$work/$fault.json" -- \
+            "$work/$leaky/bin/python" "$loop" "$sandboxes" >"$work/$fault.shim" 2>"$work/err" ||
+            fail "$fault: exit $?: $(cat "$work/err")"
+        if "$python" "$source/tests/real/sandlock_verdict.py" "$leaky" "$work/$leaky.bare" \
+            "$work/$fault.json" leaks >"$work/out" 2>&1; then
+            fail "$fault: it is found all the same"
+        fi
+        tail -n 1 "$work/out"
+    done
+fi
