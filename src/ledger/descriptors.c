@@ -16,6 +16,8 @@
 #define RETAKEN 8u   /* while busy, the number was handed out again */
 #define RELEASED 16u /* while busy, a close of it began */
 #define NEXT(word) (((word) | 31u) + 1u)
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
 
 /* As __atomic_compare_exchange_n. */
 #define swap(word, expected, desired) ledger_swap32(ledger, word, expected, desired)
@@ -71,9 +73,6 @@ static struct claim claim_of(const struct ledger_fd *record)
 static void drop_owner(struct ledger *ledger, struct ledger_actor *actor, struct claim claim,
                        uint32_t by)
 {
-    if (claim.owner == 0) {
-        return;
-    }
     ledger_owner_count(ledger, claim.owner, -1, 0, 0);
     if (is_owned(claim.owner, claim.flags)) {
         count_owned(ledger, claim.stack, -1);
@@ -86,10 +85,10 @@ static void drop_owner(struct ledger *ledger, struct ledger_actor *actor, struct
 /* Makes `owner` the owner of a record that is being written. */
 static void set_owner(struct ledger *ledger, struct ledger_fd *record, uint32_t owner)
 {
-    if (owner != 0 && !ledger_owner_count(ledger, owner, 1, 0, 0)) {
+    if (unlikely(owner != 0) && !ledger_owner_count(ledger, owner, 1, 0, 0)) {
         owner = 0;
     }
-    if (owner == 0) {
+    if (likely(owner == 0)) {
         record->flags &= (uint16_t) ~(LEDGER_ANCHOR | LEDGER_SCOPED | LEDGER_TIED);
     }
     if (record->flags & LEDGER_ANCHOR) {
@@ -101,16 +100,23 @@ static void set_owner(struct ledger *ledger, struct ledger_fd *record, uint32_t 
     __atomic_store_n(&record->owner, owner, __ATOMIC_RELAXED);
 }
 
-static void count_released(struct ledger *ledger, struct ledger_actor *actor, struct claim claim,
-                           uint32_t by)
+static inline void count_gone(struct ledger *ledger, uint32_t index, uint32_t by)
 {
-    struct ledger_stack *stack = claim.stack ? ledger_stack(ledger, claim.stack) : NULL;
+    struct ledger_stack *stack = index ? ledger_stack(ledger, index) : NULL;
     if (stack) {
-        ledger_growth(ledger, claim.stack, stack);
+        ledger_growth(ledger, index, stack);
         ledger_add32(ledger, &stack->fds_live, UINT32_MAX); /* one less */
         ledger_stack_released(ledger, stack, by);
     }
-    drop_owner(ledger, actor, claim, by);
+}
+
+static void count_released(struct ledger *ledger, struct ledger_actor *actor, struct claim claim,
+                           uint32_t by)
+{
+    count_gone(ledger, claim.stack, by);
+    if (unlikely(claim.owner != 0)) {
+        drop_owner(ledger, actor, claim, by);
+    }
 }
 
 static bool holds(uint32_t word)
@@ -118,14 +124,11 @@ static bool holds(uint32_t word)
     return STATE(word) == LEDGER_LIVE || STATE(word) == LEDGER_IN_FLIGHT;
 }
 
-/* Publishes the record that `busy` claims, or what other events made of it meanwhile. */
-static void publish(struct ledger *ledger, struct ledger_actor *actor, struct ledger_fd *record,
-                    uint32_t busy)
+/* Something happened to its number meanwhile: `word` says what. */
+static __attribute__((noinline)) void publish_other(struct ledger *ledger,
+                                                    struct ledger_actor *actor,
+                                                    struct ledger_fd *record, uint32_t word)
 {
-    uint32_t word = busy;
-    if (swap(&record->state, &word, (busy & ~31u) | LEDGER_LIVE)) {
-        return;
-    }
     count_released(ledger, actor, claim_of(record), 0);
     record->stack = 0;
     record->owner = 0;
@@ -139,15 +142,26 @@ static void publish(struct ledger *ledger, struct ledger_actor *actor, struct le
     }
 }
 
-static void take(struct ledger *ledger, struct ledger_actor *actor, int fd,
-                 const struct ledger_fd_event *event, bool adopt, bool *done)
+/* Publishes the record that `busy` claims, or what other events made of it meanwhile. */
+static inline void publish(struct ledger *ledger, struct ledger_actor *actor,
+                           struct ledger_fd *record, uint32_t busy)
+{
+    uint32_t word = busy;
+    if (unlikely(!swap(&record->state, &word, (busy & ~31u) | LEDGER_LIVE))) {
+        publish_other(ledger, actor, record, word);
+    }
+}
+
+static inline bool take(struct ledger *ledger, struct ledger_actor *actor, int fd,
+                        const struct ledger_fd_event *event, bool adopt)
 {
     volatile uint64_t canary = LEDGER_CANARY(&canary);
-    struct ledger_fd *record = ledger_make(ledger, actor, LEDGER_FDS, (uint32_t)fd);
+    bool done = false;
+    struct ledger_fd *record = ledger_made(ledger, actor, LEDGER_FDS, (uint32_t)fd);
     if (!record) {
         __atomic_add_fetch(&ledger->header->missed_records, 1, __ATOMIC_RELAXED);
         ledger_incomplete(ledger, LEDGER_INCOMPLETE_RECORDS);
-        return;
+        return false;
     }
     /* A handler that takes a descriptor above this very function hides its mark for a while. */
     ledger_mark outer = actor->busy;
@@ -188,26 +202,24 @@ static void take(struct ledger *ledger, struct ledger_actor *actor, int fd,
     count_taken(ledger, record);
     set_owner(ledger, record, event->owner);
     publish(ledger, actor, record, busy);
-    *done = true;
+    done = true;
 out:
     ledger_set_mark(&actor->busy, NULL);
     actor->busy_fd = outer_fd;
     ledger_set_mark(&actor->busy, outer);
+    return done;
 }
 
 void ledger_fd_take(struct ledger *ledger, struct ledger_actor *actor, int fd,
                     const struct ledger_fd_event *event)
 {
-    bool done = false;
-    take(ledger, actor, fd, event, false, &done);
+    take(ledger, actor, fd, event, false);
 }
 
 bool ledger_fd_adopt(struct ledger *ledger, struct ledger_actor *actor, int fd,
                      const struct ledger_fd_event *event)
 {
-    bool done = false;
-    take(ledger, actor, fd, event, true, &done);
-    return done;
+    return take(ledger, actor, fd, event, true);
 }
 
 bool ledger_fd_assign(struct ledger *ledger, struct ledger_actor *actor, int fd, uint32_t owner,
@@ -352,20 +364,26 @@ struct ledger_fd_flight ledger_fd_fly_reclaimed(struct ledger *ledger, int fd, u
     return flight;
 }
 
-bool ledger_fd_close(struct ledger *ledger, struct ledger_actor *actor, int fd, uint32_t stack)
+struct ledger_fd *ledger_fd_closable(const struct ledger *ledger, int fd, uint32_t *state)
 {
     struct ledger_fd *record =
         fd < 0 || !ledger_alone(ledger) ? NULL : ledger_at(ledger, LEDGER_FDS, (uint32_t)fd);
-    uint32_t word = record ? __atomic_load_n(&record->state, __ATOMIC_ACQUIRE) : 0;
-    if (STATE(word) != LEDGER_LIVE || record->owner != 0) {
-        return false;
-    }
-    struct claim claim = {record->stack, 0, record->flags};
-    if (!swap(&record->state, &word, NEXT(word) | LEDGER_EMPTY)) {
+    *state = record ? __atomic_load_n(&record->state, __ATOMIC_ACQUIRE) : 0;
+    return STATE(*state) == LEDGER_LIVE && record->owner == 0 &&
+                   record->kind != LEDGER_FD_RECLAIMED
+               ? record
+               : NULL;
+}
+
+bool ledger_fd_close(struct ledger *ledger, struct ledger_fd *record, uint32_t state,
+                     uint32_t stack)
+{
+    uint32_t taken_by = record->stack;
+    if (!swap(&record->state, &state, NEXT(state) | LEDGER_EMPTY)) {
         return false;
     }
     set_detail(record, stack);
-    count_released(ledger, actor, claim, stack);
+    count_gone(ledger, taken_by, stack);
     return true;
 }
 

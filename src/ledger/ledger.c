@@ -14,10 +14,13 @@ static void copy_bytes(char *to, const char *from, size_t length)
     }
 }
 
+const char ledger_never_alone = 0;
+
 static bool start_writer(struct ledger *ledger, void *base, struct ledger_backing *backing)
 {
     ledger->header = base;
     ledger->backing = backing;
+    ledger->alone = ledger->alone ? ledger->alone : &ledger_never_alone;
     ledger->stack_bucket = backing->arena(backing, LEDGER_STACK_BUCKETS * sizeof(uint32_t));
     ledger->queue = backing->arena(backing, LEDGER_QUEUE_EVENTS * sizeof(struct ledger_queue_slot));
     if (!ledger->stack_bucket || !ledger->queue) {
@@ -25,6 +28,17 @@ static bool start_writer(struct ledger *ledger, void *base, struct ledger_backin
         return false;
     }
     return true;
+}
+
+static uint32_t per_chunk(enum ledger_table table)
+{
+    return LEDGER_CHUNK_SIZE / ledger_layout[table].record_size;
+}
+
+static bool make_real(struct ledger *ledger, const uint8_t *chunk, size_t bytes)
+{
+    struct ledger_backing *backing = ledger->backing;
+    return !backing->make_real || backing->make_real(backing, chunk, bytes);
 }
 
 bool ledger_start(struct ledger *ledger, void *base, struct ledger_backing *backing)
@@ -49,9 +63,12 @@ bool ledger_resume(struct ledger *ledger, void *base, struct ledger_backing *bac
     if (!start_writer(ledger, base, backing)) {
         return false;
     }
+    for (uint32_t n = 0; n < LEDGER_TABLE_CHUNKS; n++) { /* nobody knows how much of each was */
+        ledger->fds_real[n] = header->directory[LEDGER_FDS][n] ? per_chunk(LEDGER_FDS) : 0;
+    }
     for (uint32_t number = 0; number < chunks; number++) {
         uint8_t *chunk = backing->chunk(backing, number);
-        if (!chunk) {
+        if (!chunk || !make_real(ledger, chunk, LEDGER_CHUNK_SIZE)) {
             ledger->header = NULL;
             return false;
         }
@@ -151,6 +168,9 @@ static bool grow(struct ledger *ledger, struct ledger_actor *actor, enum ledger_
     }
     uint8_t *memory =
         chunk > LEDGER_MAX_CHUNKS ? NULL : ledger->backing->chunk(ledger->backing, chunk - 1);
+    if (memory && table != LEDGER_FDS && !make_real(ledger, memory, LEDGER_CHUNK_SIZE)) {
+        memory = NULL;
+    }
     if (!memory) {
         if (chunk == __atomic_load_n(&header->chunks, __ATOMIC_RELAXED)) { /* so it stays small */
             __atomic_compare_exchange_n(&header->chunks, &chunk, chunk - 1, false, __ATOMIC_RELAXED,
@@ -168,6 +188,48 @@ static bool grow(struct ledger *ledger, struct ledger_actor *actor, enum ledger_
     return true;
 }
 
+/* Makes sure of the first `count` descriptors of chunk `number`, and of some more. */
+static bool grow_fds(struct ledger *ledger, struct ledger_actor *actor, uint32_t number,
+                     uint32_t count)
+{
+    uint8_t **place = &ledger->chunk[LEDGER_FDS][number];
+    uint32_t *real = &ledger->fds_real[number];
+    if (!__atomic_load_n(place, __ATOMIC_ACQUIRE) && !grow(ledger, actor, LEDGER_FDS, number)) {
+        return false;
+    }
+    uint8_t *chunk = __atomic_load_n(place, __ATOMIC_ACQUIRE);
+    count = (count + LEDGER_FDS_STEP - 1) & ~(LEDGER_FDS_STEP - 1);
+    if (__atomic_load_n(&ledger->fds_whole, __ATOMIC_RELAXED) || !ledger->backing->make_real) {
+        count = per_chunk(LEDGER_FDS);
+    }
+    uint32_t old = __atomic_load_n(real, __ATOMIC_RELAXED);
+    if (old < count && !actor->may_grow && ledger->backing->make_real) {
+        ledger_incomplete(ledger, LEDGER_INCOMPLETE_FILTERED);
+        return false;
+    }
+    if (old < count && !make_real(ledger, chunk, count * sizeof(struct ledger_fd))) {
+        return false;
+    }
+    while (old < count && !__atomic_compare_exchange_n(real, &old, count, true, __ATOMIC_RELEASE,
+                                                       __ATOMIC_RELAXED)) {
+    }
+    return true;
+}
+
+/* Makes sure of the record, in a chunk that is not there, or not so far. */
+static bool grow_for(struct ledger *ledger, struct ledger_actor *actor, enum ledger_table table,
+                     uint32_t index)
+{
+    index -= ledger_layout[table].in_base;
+    uint32_t number = index / per_chunk(table);
+    if (number >= LEDGER_TABLE_CHUNKS) {
+        return false;
+    }
+    return table == LEDGER_FDS
+               ? grow_fds(ledger, actor, number, index % per_chunk(table) + 1)
+               : grow(ledger, actor, table, number);
+}
+
 static void raise_used(struct ledger *ledger, enum ledger_table table, uint64_t used)
 {
     uint64_t old = __atomic_load_n(&ledger->header->used[table], __ATOMIC_RELAXED);
@@ -176,18 +238,12 @@ static void raise_used(struct ledger *ledger, enum ledger_table table, uint64_t 
     }
 }
 
-static uint32_t per_chunk(enum ledger_table table)
-{
-    return LEDGER_CHUNK_SIZE / ledger_layout[table].record_size;
-}
-
 void *ledger_make(struct ledger *ledger, struct ledger_actor *actor, enum ledger_table table,
                   uint32_t index)
 {
     void *record = ledger_at(ledger, table, index);
     if (__builtin_expect(record == NULL, 0)) {
-        uint32_t number = (index - ledger_layout[table].in_base) / per_chunk(table);
-        if (number >= LEDGER_TABLE_CHUNKS || !grow(ledger, actor, table, number)) {
+        if (!grow_for(ledger, actor, table, index)) {
             return NULL;
         }
         record = ledger_at(ledger, table, index);
@@ -253,9 +309,8 @@ void ledger_make_ahead(struct ledger *ledger, struct ledger_actor *actor)
         }
     }
     ledger_map_make_ahead(ledger, actor);
-    if (!ledger->chunk[LEDGER_FDS][0]) {
-        grow(ledger, actor, LEDGER_FDS, 0);
-    }
+    __atomic_store_n(&ledger->fds_whole, 1, __ATOMIC_RELAXED);
+    grow_fds(ledger, actor, 0, per_chunk(LEDGER_FDS));
 }
 
 uint32_t ledger_string(struct ledger *ledger, struct ledger_actor *actor, const char *text,

@@ -24,11 +24,14 @@
 
 struct ledger_actor;
 
-/* Where a ledger's memory comes from. Both return zeroed memory that cannot fault, or NULL. */
+/* Where a ledger's memory comes from: zeroed, and it cannot fault; or NULL. */
 struct ledger_backing {
     /* File chunk `number`, LEDGER_CHUNK_SIZE bytes; asked for again, the same. Numbers come in no
      * strict order, each at first by one thread. */
     void *(*chunk)(struct ledger_backing *self, uint32_t number);
+    /* Before their first use, the first `bytes` of a chunk; asked again, for more. False: there is
+     * no memory for them. NULL: chunks come whole. */
+    bool (*make_real)(struct ledger_backing *self, const void *chunk, size_t bytes);
     /* Private to the writer, a multiple of the page size. */
     void *(*arena)(struct ledger_backing *self, size_t bytes);
     /* The generation of the module table in which the newest of the code at these addresses was
@@ -135,15 +138,22 @@ struct ledger_queue_slot {
 #define LEDGER_STACK_BUCKETS (1u << 16)
 #define LEDGER_SPARES 8u
 
+/* A chunk of descriptors is made real in steps of so many: most programs need a small part of one.
+ * 8 KiB, the base pages of all machines but those of 16 KiB and more, whose step is a page. */
+#define LEDGER_FDS_STEP 256u
+
 /* A writer. Zeroed memory is a closed one. */
 struct ledger {
     struct ledger_header *header; /* also the base */
     struct ledger_backing *backing;
-    /* Not zero there: the process has one thread, and nobody else runs on its memory. NULL: who
-     * knows. The driver's; see step.h. */
+    /* Not zero there: the process has one thread, and nobody else runs on its memory. The driver's;
+     * ledger_never_alone where it does not know. See step.h. */
     const volatile char *alone;
     uint8_t *chunk[LEDGER_TABLES][LEDGER_TABLE_CHUNKS];
     uint32_t spare[LEDGER_SPARES]; /* chunks + 1 that nobody needs yet */
+    /* Of each chunk of descriptors, how many from its first on are real: there are no others. */
+    uint32_t fds_real[LEDGER_TABLE_CHUNKS];
+    uint32_t fds_whole; /* a filter may go on: chunks of descriptors are made real at once */
     /* stacks.c */
     uint32_t *stack_bucket;
     /* mappings.c; all but `lock`, `queued` and `unused` only under the lock */
@@ -176,6 +186,8 @@ bool ledger_start(struct ledger *ledger, void *base, struct ledger_backing *back
  * descriptors stay IN_FLIGHT until ledger_fd_survived says otherwise. */
 bool ledger_resume(struct ledger *ledger, void *base, struct ledger_backing *backing);
 
+extern const char ledger_never_alone; /* 0 */
+
 #include "step.h"
 
 /* The record, or NULL where that part of the table does not exist. */
@@ -193,7 +205,12 @@ static inline void *ledger_at(const struct ledger *ledger, enum ledger_table tab
         return NULL;
     }
     uint8_t *chunk = __atomic_load_n(&ledger->chunk[table][number], __ATOMIC_ACQUIRE);
-    return chunk ? chunk + (size_t)(index % per_chunk) * layout->record_size : NULL;
+    index %= per_chunk;
+    if (table == LEDGER_FDS &&
+        index >= __atomic_load_n(&ledger->fds_real[number], __ATOMIC_ACQUIRE)) {
+        return NULL;
+    }
+    return chunk ? chunk + (size_t)index * layout->record_size : NULL;
 }
 
 static inline struct ledger_stack *ledger_stack(const struct ledger *ledger, uint32_t index)
@@ -204,6 +221,16 @@ static inline struct ledger_stack *ledger_stack(const struct ledger *ledger, uin
 /* As ledger_at, but makes that part of the table. NULL: no room (counted by the caller). */
 void *ledger_make(struct ledger *ledger, struct ledger_actor *actor, enum ledger_table table,
                   uint32_t index);
+
+/* The same, at once where there is nothing to make. */
+static inline void *ledger_made(struct ledger *ledger, struct ledger_actor *actor,
+                                enum ledger_table table, uint32_t index)
+{
+    void *record = ledger_at(ledger, table, index);
+    uint64_t used = __atomic_load_n(&ledger->header->used[table], __ATOMIC_RELAXED);
+    return __builtin_expect(record && index < used, 1) ? record
+                                                       : ledger_make(ledger, actor, table, index);
+}
 
 /* Reserves `count` consecutive records within one chunk, makes room ahead. 0: no room. */
 uint32_t ledger_reserve(struct ledger *ledger, struct ledger_actor *actor, enum ledger_table table,
@@ -343,7 +370,15 @@ static inline bool ledger_stack_is_pool(const struct ledger_stack *stack)
 }
 
 /* Something that this stack took was released, by stack `by` (0: unseen). */
-void ledger_stack_released(const struct ledger *ledger, struct ledger_stack *stack, uint32_t by);
+void ledger_stack_released_anew(struct ledger_stack *stack, uint32_t by);
+static inline void ledger_stack_released(const struct ledger *ledger, struct ledger_stack *stack,
+                                         uint32_t by)
+{
+    ledger_add32(ledger, &stack->released, 1);
+    if (by && __atomic_load_n(&stack->released_by[0], __ATOMIC_RELAXED) != by) {
+        ledger_stack_released_anew(stack, by);
+    }
+}
 
 /* --- descriptors.c --- */
 
@@ -382,9 +417,12 @@ struct ledger_fd_flight ledger_fd_fly(struct ledger *ledger, struct ledger_actor
                                       uint32_t stack);
 
 /* Both at once, for a call that will close `fd` whatever it answers. Only in a process of one
- * thread, where nobody else can be handed that number in between, and of what is nobody's. False:
- * nothing has changed. */
-bool ledger_fd_close(struct ledger *ledger, struct ledger_actor *actor, int fd, uint32_t stack);
+ * thread, where nobody else can be handed that number in between, and of what is nobody's. First
+ * the record, and its state; NULL: not that one. Then, if that has not changed since, it goes.
+ * False: nothing has changed. */
+struct ledger_fd *ledger_fd_closable(const struct ledger *ledger, int fd, uint32_t *state);
+bool ledger_fd_close(struct ledger *ledger, struct ledger_fd *record, uint32_t state,
+                     uint32_t stack);
 
 /* After it: `held` says that the call cannot have closed it, so the record stays. */
 void ledger_fd_released(struct ledger *ledger, struct ledger_actor *actor, int fd,

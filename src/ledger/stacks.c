@@ -132,12 +132,9 @@ void ledger_stack_feeds_pool(struct ledger *ledger, uint32_t index)
     }
 }
 
-void ledger_stack_released(const struct ledger *ledger, struct ledger_stack *stack, uint32_t by)
+/* The last two that differ: threads may mix them up, but each was one. */
+void ledger_stack_released_anew(struct ledger_stack *stack, uint32_t by)
 {
-    ledger_add32(ledger, &stack->released, 1);
-    /* The last two that differ: threads may mix them up, but each was one. */
-    if (by && __atomic_load_n(&stack->released_by[0], __ATOMIC_RELAXED) != by) {
-        uint32_t last = __atomic_exchange_n(&stack->released_by[0], by, __ATOMIC_RELAXED);
-        __atomic_store_n(&stack->released_by[1], last, __ATOMIC_RELAXED);
-    }
+    uint32_t last = __atomic_exchange_n(&stack->released_by[0], by, __ATOMIC_RELAXED);
+    __atomic_store_n(&stack->released_by[1], last, __ATOMIC_RELAXED);
 }

@@ -14,7 +14,7 @@
 static inline bool ledger_alone(const struct ledger *ledger)
 {
 #if defined(__x86_64__)
-    return ledger->alone && *ledger->alone;
+    return *ledger->alone;
 #else
     (void)ledger; /* no instruction both loads and stores, but for the atomic ones */
     return false;

@@ -272,8 +272,11 @@ static bool is_of_sandbox(const struct ledger_fd *record)
 
 void shim_fd_copied(const struct unwind_start *here, int from, int to, bool cloexec)
 {
-    shim_fd_named(here, from);
     const struct ledger_fd *record = ledger_fd_record(&shim.ledger, from);
+    if (unlikely(!record || (record->state & 7) != LEDGER_LIVE)) {
+        shim_fd_named(here, from);
+        record = ledger_fd_record(&shim.ledger, from);
+    }
     enum ledger_fd_kind kind = record ? (enum ledger_fd_kind)record->kind : LEDGER_FD_DUP;
     unsigned flags = cloexec ? LEDGER_CLOEXEC : 0;
     if (kind == LEDGER_FD_UNKNOWN) {
@@ -298,7 +301,10 @@ bool shim_fd_closing(int fd, uintptr_t pc, uintptr_t sp, uintptr_t bp)
         return false;
     }
     struct ledger_actor *actor = enter();
-    return ledger_fd_close(&shim.ledger, actor, fd,
+    uint32_t state;
+    struct ledger_fd *record = ledger_fd_closable(&shim.ledger, fd, &state);
+    return likely(record) &&
+           ledger_fd_close(&shim.ledger, record, state,
                            capture(&(struct unwind_start){pc, sp, bp}, actor));
 }
 

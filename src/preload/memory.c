@@ -7,7 +7,7 @@
  * It lies in a window of addresses of its own: a program that unmaps a range and maps fixed into it
  * later (allocators, emulators) may count on the kernel to leave that hole alone only as long as
  * nobody in its process asks for memory. One growing mapping is also one VMA.
- * Every piece is made real (MADV_POPULATE_WRITE) before it is used, so that a full tmpfs is an
+ * Every piece, or what is needed of a chunk, is made real (MADV_POPULATE_WRITE) before it is used, so that a full tmpfs is an
  * error here and not a SIGBUS later. Nothing is reserved ahead, nothing is ever given back.
  */
 #include <fcntl.h>
@@ -50,6 +50,7 @@ struct memory {
     uint8_t *base;
     uint8_t *end;                      /* of the base and the chunks that lie right behind it */
     uint8_t *chunk[LEDGER_MAX_CHUNKS]; /* of the file, as mapped: published by one store each */
+    uint32_t real[LEDGER_MAX_CHUNKS];  /* bytes of each, from its start */
     uint32_t pieces;
     struct {
         void *start;
@@ -154,11 +155,29 @@ static void *chunk(struct ledger_backing *self, uint32_t number)
             set_apart(start, LEDGER_CHUNK_SIZE);
         }
     }
-    if (!start || !make_real(start, LEDGER_CHUNK_SIZE)) {
-        return NULL;
+    if (start) {
+        __atomic_store_n(&memory.chunk[number], start, __ATOMIC_RELEASE);
     }
-    __atomic_store_n(&memory.chunk[number], start, __ATOMIC_RELEASE);
     return start;
+}
+
+static bool make_chunk_real(struct ledger_backing *self, const void *chunk_start, size_t bytes)
+{
+    (void)self;
+    uint32_t number = 0;
+    while (memory.chunk[number] != chunk_start) {
+        number++;
+    }
+    uint32_t *real = &memory.real[number];
+    uint32_t wanted = (uint32_t)((bytes + ~shim.page_mask) & shim.page_mask);
+    uint32_t old = __atomic_load_n(real, __ATOMIC_ACQUIRE);
+    if (old < wanted && !make_real(memory.chunk[number] + old, wanted - old)) {
+        return false;
+    }
+    while (old < wanted && !__atomic_compare_exchange_n(real, &old, wanted, true, __ATOMIC_RELEASE,
+                                                        __ATOMIC_ACQUIRE)) {
+    }
+    return true;
 }
 
 static void *arena(struct ledger_backing *self, size_t bytes)
@@ -263,6 +282,7 @@ static void *open_file(const char *path, enum shim_ledger_place place, const cha
 void *shim_memory_open(const char *path, enum shim_ledger_place place, const char **problem)
 {
     memory.backing.chunk = chunk;
+    memory.backing.make_real = make_chunk_real;
     memory.backing.arena = arena;
     memory.shared = place != SHIM_LEDGER_ANONYMOUS;
     memory.pieces = 0;
@@ -281,6 +301,7 @@ void *shim_memory_open(const char *path, enum shim_ledger_place place, const cha
         memory.end = (uint8_t *)base + LEDGER_BASE_SIZE;
         for (uint32_t i = 0; i < LEDGER_MAX_CHUNKS; i++) {
             memory.chunk[i] = NULL; /* the parent's, in a child that --follow wants */
+            memory.real[i] = 0;
         }
     }
     return base;
@@ -291,36 +312,38 @@ struct ledger_backing *shim_memory_backing(void)
     return &memory.backing;
 }
 
-static void for_every_piece(void (*do_it)(void *start, size_t size))
+static void for_every_piece(void (*do_it)(void *start, size_t size, size_t real))
 {
-    do_it(memory.base, LEDGER_BASE_SIZE);
+    do_it(memory.base, LEDGER_BASE_SIZE, LEDGER_BASE_SIZE);
     for (uint32_t i = 0; i < LEDGER_MAX_CHUNKS; i++) {
         if (memory.chunk[i]) {
-            do_it(memory.chunk[i], LEDGER_CHUNK_SIZE);
+            do_it(memory.chunk[i], LEDGER_CHUNK_SIZE, memory.real[i]);
         }
     }
     for (uint32_t i = 0; i < memory.pieces; i++) {
-        do_it(memory.piece[i].start, memory.piece[i].size);
+        do_it(memory.piece[i].start, memory.piece[i].size, memory.piece[i].size);
     }
 }
 
-static void let_fork(void *start, size_t size)
+static void let_fork(void *start, size_t size, size_t real)
 {
+    (void)real;
     raw_syscall3(SYS_madvise, start, size, MADV_DOFORK);
 }
 
-static void keep_from_fork(void *start, size_t size)
+static void keep_from_fork(void *start, size_t size, size_t real)
 {
+    (void)real;
     raw_syscall3(SYS_madvise, start, size, MADV_DONTFORK);
 }
 
-static void make_private(void *start, size_t size)
+static void make_private(void *start, size_t size, size_t real)
 {
     uint8_t *copy = map_private(size);
     if (!copy) {
         return;
     }
-    for (size_t i = 0; i < size; i += sizeof(uint64_t)) {
+    for (size_t i = 0; i < real; i += sizeof(uint64_t)) { /* no page is there beyond */
         *(uint64_t *)(copy + i) = *(volatile uint64_t *)((uint8_t *)start + i);
     }
     raw_syscall5(SYS_mremap, copy, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, start);

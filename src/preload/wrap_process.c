@@ -198,7 +198,7 @@ EXPORT int clone(int (*start)(void *), void *stack, int flags, void *argument, .
     va_end(list);
     bool shares = (flags & CLONE_VM) && !(flags & CLONE_THREAD) && !FAULT(clone_unseen);
     if ((flags & (CLONE_VM | CLONE_VFORK)) == CLONE_VM) {
-        shim.ledger.alone = NULL; /* libc does not know of it */
+        shim.ledger.alone = &ledger_never_alone; /* libc does not know of it */
     }
     if (shares) {
         __atomic_add_fetch(&shim.vm_children, 1, __ATOMIC_RELAXED);

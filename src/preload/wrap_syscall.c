@@ -533,7 +533,7 @@ static void note_clone(long number, long first)
         flags = *(const uint64_t *)first; /* struct clone_args */
     }
     if ((flags & (CLONE_VM | CLONE_VFORK)) == CLONE_VM) {
-        shim.ledger.alone = NULL; /* libc does not know of it */
+        shim.ledger.alone = &ledger_never_alone; /* libc does not know of it */
     }
     if ((flags & CLONE_VM) && !(flags & CLONE_THREAD)) {
         __atomic_add_fetch(&shim.vm_children, 1, __ATOMIC_RELAXED);
