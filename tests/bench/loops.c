@@ -511,7 +511,7 @@ int main(int argc, char **argv)
     if (scope != 0) {
         boxledger_enter(boxledger_begin("scope"));
     }
-    printf("held %llu %llu\n", (unsigned long long)live, (unsigned long long)fds);
+    printf("held_fds %llu\n", (unsigned long long)fds);
     printf("resident_kib %ld\n", resident_kib());
     for (int a = first; a < argc; a++) {
         const struct row *row = NULL;

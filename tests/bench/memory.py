@@ -4,13 +4,10 @@ Each is the difference between many and few of them under boxledger, less the sa
 in steps; where both ends of a difference can be put at the end of a step, they are.
 """
 
-import os
-import resource
-
 from loop_runs import FEW, say
 
 # src/ledger/format.h: what one step of the ledger holds, and what its start does.
-FDS_IN_BASE, FDS_IN_STEP = 1_024, 65_536
+FDS_IN_BASE, FDS_IN_STEP, FDS_STEPS = 1_024, 65_536, 6
 STACKS_FEW, STACKS_MANY = 1_000, 201_000
 THREADS_FEW, THREADS_MANY = 10, 1_010
 STACKS_OF_A_BUSY_THREAD = 1_000
@@ -18,42 +15,38 @@ OWNERS_FEW = 10_000
 SPARE_FDS = 128  # that loops and whatever started it hold
 
 
-def most_fds():
-    """As many as this process, or root, may have open."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if os.geteuid() == 0:
-        with open("/proc/sys/fs/nr_open", encoding="ascii") as file:
-            hard = int(file.read())
-    return hard
-
-
 def measure(loops):
     def extra(**what):
-        """Bytes by which the program is larger under boxledger, holding all this."""
+        """(bytes by which the program is larger under boxledger, descriptors), holding all this."""
         what = {"live": 0, "fds": 0, **what}
         arguments = [f"--{key}={value}" for key, value in what.items()]
-        resident = {
-            variant: loops.run(variant, [*arguments, "memory"])["resident_kib"][0]
-            for variant in ("bare", "boxledger")
+        found = {
+            variant: loops.run(variant, [*arguments, "memory"]) for variant in ("bare", "boxledger")
         }
-        return (resident["boxledger"] - resident["bare"]) * 1024
+        resident = {variant: of["resident_kib"][0] * 1024 for variant, of in found.items()}
+        return resident["boxledger"] - resident["bare"], int(found["boxledger"]["held_fds"][0])
 
     def each(key, few, many, **what):
-        return round((extra(**{key: many}, **what) - extra(**{key: few}, **what)) / (many - few), 1)
+        more = extra(**{key: many}, **what)[0] - extra(**{key: few}, **what)[0]
+        return round(more / (many - few), 1)
+
+    def each_fd(few, many):
+        """As many of them as may be had, which is known only when they are."""
+        (small, of_small), (large, of_large) = extra(fds=few), extra(fds=many)
+        return round((large - small) / (of_large - of_small), 1), of_large
 
     say("memory")
     smoke = loops.smoke
-    fds = [FDS_IN_BASE + steps * FDS_IN_STEP - SPARE_FDS for steps in (1, 7)]
-    if smoke or fds[1] + SPARE_FDS > most_fds():
-        fds = [FEW, min(16_000, most_fds() - SPARE_FDS)]
+    fds = [FDS_IN_BASE - SPARE_FDS, FDS_IN_BASE + FDS_STEPS * FDS_IN_STEP - SPARE_FDS]
+    fd_bytes, held = each_fd(*fds)
     stacks = [STACKS_FEW, 21_000 if smoke else STACKS_MANY]
     threads = [THREADS_FEW, 110 if smoke else THREADS_MANY]
     return {
-        "empty_kib": round(extra() / 1024),
+        "empty_kib": round(extra()[0] / 1024),
         "mapping_bytes": each("live", FEW, loops.many),
-        "fd_bytes": each("fds", *fds),
-        "fds": fds[1],
-        "whole_steps": fds[0] > FEW,
+        "fd_bytes": fd_bytes,
+        "fds": held,
+        "whole_steps": held == fds[1],
         "stack_bytes": each("stacks", *stacks),
         "thread_bytes": each("sleepers", *threads),
         "busy_thread_bytes": each("sleepers", *threads, stacks=STACKS_OF_A_BUSY_THREAD),
