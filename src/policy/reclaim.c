@@ -543,15 +543,23 @@ static uint32_t reclaim_ranges(const struct policy_event *event,
 
 /* --- a look ----------------------------------------------------------------------------------- */
 
+/* A sandbox has ended since the last look. */
+static bool is_news(const struct ledger *ledger)
+{
+    uint32_t epoch = __atomic_load_n(&ledger->header->epoch, __ATOMIC_RELAXED);
+    return epoch != __atomic_load_n(&reclaim->epoch, __ATOMIC_RELAXED);
+}
+
+bool reclaim_may_be_due(const struct ledger *ledger)
+{
+    return reclaim &&
+           (is_news(ledger) || reclaim->looked_ns < reclaim->changed_ns + reclaim->settle_ns);
+}
+
 bool reclaim_is_due(const struct ledger *ledger, uint64_t now_ns)
 {
-    if (!reclaim) {
-        return false;
-    }
-    uint32_t epoch = __atomic_load_n(&ledger->header->epoch, __ATOMIC_RELAXED);
-    bool news = epoch != __atomic_load_n(&reclaim->epoch, __ATOMIC_RELAXED);
-    bool settles = reclaim->looked_ns < reclaim->changed_ns + reclaim->settle_ns;
-    return (news && reclaim->crowded) || ((news || settles) && now_ns >= reclaim->due_ns);
+    return reclaim_may_be_due(ledger) &&
+           (now_ns >= reclaim->due_ns || (reclaim->crowded && is_news(ledger)));
 }
 
 static uint64_t now_ns(const struct ledger *ledger)
@@ -673,16 +681,18 @@ static void note_late_close(const struct policy_event *event, int fd, uint32_t o
                        (uint64_t)fd, 0, 0, event->now_ns);
 }
 
-bool reclaim_fd_flies(const struct policy_event *event, int fd,
-                      const struct ledger_fd_flight *flight, uint32_t stack)
+bool reclaim_fd_is_late(int fd, const struct ledger_fd_flight *flight, bool may_call)
 {
     if (!reclaim) {
         return false;
     }
-    quarantine_wait_fds(&reclaim->quarantine, (uint32_t)fd, (uint32_t)fd, event->may_call);
-    if (flight->state == 0 || flight->kind != LEDGER_FD_RECLAIMED) {
-        return false;
-    }
+    quarantine_wait_fds(&reclaim->quarantine, (uint32_t)fd, (uint32_t)fd, may_call);
+    return flight->state != 0 && flight->kind == LEDGER_FD_RECLAIMED;
+}
+
+bool reclaim_fd_flies(const struct policy_event *event, int fd,
+                      const struct ledger_fd_flight *flight, uint32_t stack)
+{
     if (!flight->twice) {
         note_late_close(event, fd, flight->released_by, stack);
     }

@@ -21,7 +21,8 @@ struct reclaim_options {
 /* Once, before anything else here. False: no memory for it; nothing is reclaimed. */
 bool reclaim_begin(struct ledger *ledger, const struct reclaim_options *options);
 
-/* Whether it is time to look again. Cheap. */
+/* Whether it is time to look again, and whether it may be: that asks for no clock. Cheap. */
+bool reclaim_may_be_due(const struct ledger *ledger);
 bool reclaim_is_due(const struct ledger *ledger, uint64_t now_ns);
 
 /* After anything that may have ended a sandbox: does what is due. */
@@ -30,8 +31,11 @@ void reclaim_look(const struct policy_event *event);
 /* A call was refused for want of room: looks whether it is due or not. True: there is more room. */
 bool reclaim_make_room(const struct policy_event *event);
 
-/* A release of fd is in flight, and the call is about to be made. True: it is a reclaimed number
- * that another is giving up just now; there is nothing left to release. */
+/* A release of fd is in flight, and the call is about to be made: waits until no look has its hand
+ * on it. True: it is a reclaimed number, so the next is to be asked. */
+bool reclaim_fd_is_late(int fd, const struct ledger_fd_flight *flight, bool may_call);
+
+/* True: another is giving that number up just now; there is nothing left to release. */
 bool reclaim_fd_flies(const struct policy_event *event, int fd,
                       const struct ledger_fd_flight *flight, uint32_t stack);
 

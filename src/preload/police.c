@@ -327,6 +327,9 @@ void police_spoil(const struct unwind_start *here, uint64_t start, uint64_t end,
 
 bool police_fd_flies(const struct unwind_start *here, int fd, const struct shim_release *release)
 {
+    if (likely(!reclaim_fd_is_late(fd, &release->flight, shim_thread.actor.may_grow))) {
+        return false;
+    }
     struct policy_event event = police_event(here);
     return reclaim_fd_flies(&event, fd, &release->flight, release->stack);
 }
@@ -357,9 +360,19 @@ void police_fd_owned(const struct unwind_start *here, int fd, bool assigned)
     errno = error;
 }
 
+bool police_is_idle(void)
+{
+    return (*shim.attached & SHIM_ATTACHED) &&
+           !(shim_polices(POLICY_RECLAIM) && reclaim_may_be_due(&shim.ledger)) &&
+           !(shim_polices(POLICY_RESCUE) && rescue_any());
+}
+
 void police_look_now(const struct unwind_start *here)
 {
     int error = errno;
+    if (police_is_idle()) {
+        return;
+    }
     if (shim_polices(POLICY_RECLAIM) && shim_watching() &&
         reclaim_is_due(&shim.ledger, shim_now())) {
         struct policy_event event = police_event(here);

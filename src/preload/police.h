@@ -92,6 +92,9 @@ void police_moved(const struct unwind_start *here, const struct policy_move *mov
 bool police_refuses_mmap(const struct unwind_start *here, const struct policy_map *map);
 bool police_refuses_bytes(const struct unwind_start *here, uint64_t bytes);
 
+/* Whether no policy has anything to do just now, whatever the time is. */
+bool police_is_idle(void);
+
 void police_look_now(const struct unwind_start *here);
 bool police_makes_room(const struct unwind_start *here);
 

@@ -28,7 +28,7 @@ EXPORT int memfd_create(const char *name, unsigned flags)
     } else if (shim_limits_fds(HERE, 1)) {
         return -1;
     } else {
-        fd = (int)TRY_TWICE(HERE, PERFORM(false, int, memfd_create, (name, flags),
+        fd = (int)TRY_TWICE(HERE, PERFORM(!real_chained, int, memfd_create, (name, flags),
                                           raw_syscall2(SYS_memfd_create, name, flags)));
     }
     return shim_took(HERE, fd, LEDGER_FD_MEMFD, (flags & MFD_CLOEXEC) != 0);
@@ -309,10 +309,19 @@ int shim_dup(const struct unwind_start *here, bool raw, int fd)
 
 EXPORT int dup(int fd)
 {
-    if (unlikely(!shim_goes_straight()) || FAULT(result_lost)) {
+    int result;
+    if (FAULT(result_lost)) {
         return shim_dup(HERE, false, fd);
     }
-    return copied(HERE, fd, (int)libc_result(raw_syscall1(SYS_dup, fd)), false);
+    if (shim_goes_straight()) {
+        result = (int)libc_result(raw_syscall1(SYS_dup, fd));
+    } else if (shim_limits_fds(HERE, 1)) {
+        return -1;
+    } else {
+        result = (int)TRY_TWICE(HERE, PERFORM(!real_chained, int, dup, (fd),
+                                              raw_syscall1(SYS_dup, fd)));
+    }
+    return copied(HERE, fd, result, false);
 }
 
 /* dup2 and dup3 close what was at `to`, and only if they succeed. */
@@ -467,7 +476,10 @@ EXPORT int close(int fd)
     uintptr_t pc = HERE->pc;
     uintptr_t sp = HERE->sp;
     uintptr_t bp = HERE->bp;
-    if (shim_goes_straight() && likely(shim_fd_closing(fd, pc, sp, bp))) {
+    /* Nor while a policy looks at what is closed: what is a sandbox's, or was reclaimed, goes the
+     * other way in any case. */
+    bool straight = shim_goes_straight() || (!real_chained && police_is_idle());
+    if (straight && likely(shim_fd_closing(fd, pc, sp, bp))) {
         return real.close(fd); /* jumped to */
     }
     return close_slowly(fd, pc, sp, bp);
