@@ -629,6 +629,7 @@ static void give_up_range(struct quarantine *quarantine, const struct policy_eve
         inode ? quarantine_take_range(quarantine, asked->start, asked->end, true, &stack) : 0;
     if (taken == asked->end - asked->start) { /* a release may have come for a part of it */
         bool ours = asked->whole && asked->inode == inode && asked->prot == PROT_NONE;
+        bool gone = false;
         struct ledger_map_event release = {.op = LEDGER_MAP_FLY,
                                            .start = asked->start,
                                            .end = asked->end,
@@ -638,10 +639,14 @@ static void give_up_range(struct quarantine *quarantine, const struct policy_eve
         if (ours || FAULT(quarantine_blind)) {
             __atomic_store_n(&quarantine->gone_start, asked->start, __ATOMIC_SEQ_CST);
             __atomic_store_n(&quarantine->gone_end, asked->end, __ATOMIC_SEQ_CST);
-            raw_syscall2(SYS_munmap, asked->start, asked->end - asked->start);
-            placement_unmapped(event, asked->start, asked->end);
+            gone = !raw_failed(raw_syscall2(SYS_munmap, asked->start, asked->end - asked->start));
         }
-        release.op = LEDGER_MAP_COMMIT;
+        if (gone) {
+            placement_unmapped(event, asked->start, asked->end);
+        } else if (ours) { /* it would have split a VMA, at their limit: another time */
+            quarantine_put_range(quarantine, asked->start, asked->end, stack, inode);
+        }
+        release.op = gone || !ours ? LEDGER_MAP_COMMIT : LEDGER_MAP_ROLLBACK;
         ledger_map_submit(event->ledger, event->actor, &release);
     }
     quarantine_hand_off_range(quarantine);
