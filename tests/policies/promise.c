@@ -352,6 +352,38 @@ static void memory_waits_for_vcpus(void)
     range_goes(memory, "memory of a VM that is gone");
 }
 
+struct guest_memfd { /* linux/kvm.h, Linux 6.8 */
+    uint64_t size, flags, reserved[6];
+};
+#define CREATE_GUEST_MEMFD _IOWR(KVMIO, 0xd4, struct guest_memfd)
+
+/* So does a guest_memfd, which is memory, too. */
+static void guest_memfds_wait_for_vcpus(void)
+{
+    struct guest_memfd create = {.size = RANGE};
+    boxledger_owner owner = boxledger_begin("machine");
+    boxledger_enter(owner);
+    int vm = vm_create();
+    int vcpu = ioctl(vm, KVM_CREATE_VCPU, 0);
+    int memory = ioctl(vm, CREATE_GUEST_MEMFD, &create);
+    boxledger_leave(owner);
+    if (memory >= 0) {
+        boxledger_assign_fd(owner, memory);
+        uint64_t file = file_of(memory);
+        boxledger_end(owner);
+        close(vm);
+        wait_for_policy();
+        check(file_of(memory) == file, "a guest_memfd, and its vCPU is open: touched");
+        close(vcpu);
+        fds_go(&memory, 1, "a guest_memfd of a VM that is gone");
+        return;
+    }
+    printf("without guest_memfds: nothing is known of them\n");
+    boxledger_end(owner);
+    close(vcpu);
+    close(vm);
+}
+
 /* In a thread with a filter boxledger makes no calls of its own: what is due there waits. */
 static void *end_filtered(void *nothing)
 {
@@ -513,6 +545,7 @@ int main(int argc, char **argv)
           (unsigned long)counts.reclaimed_mappings);
     if (access("/dev/kvm", R_OK | W_OK) == 0) {
         memory_waits_for_vcpus();
+        guest_memfds_wait_for_vcpus();
     } else {
         printf("without /dev/kvm: nothing is known of memory and vCPUs\n");
     }
