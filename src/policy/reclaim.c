@@ -554,15 +554,23 @@ static uint32_t reclaim_ranges(const struct policy_event *event,
 
 /* --- a look ----------------------------------------------------------------------------------- */
 
+/* A sandbox has ended since the last look. */
+static bool is_news(const struct ledger *ledger)
+{
+    uint32_t epoch = __atomic_load_n(&ledger->header->epoch, __ATOMIC_RELAXED);
+    return epoch != __atomic_load_n(&reclaim->epoch, __ATOMIC_RELAXED);
+}
+
+bool reclaim_may_be_due(const struct ledger *ledger)
+{
+    return reclaim &&
+           (is_news(ledger) || reclaim->looked_ns < reclaim->changed_ns + reclaim->settle_ns);
+}
+
 bool reclaim_is_due(const struct ledger *ledger, uint64_t now_ns)
 {
-    if (!reclaim) {
-        return false;
-    }
-    uint32_t epoch = __atomic_load_n(&ledger->header->epoch, __ATOMIC_RELAXED);
-    bool news = epoch != __atomic_load_n(&reclaim->epoch, __ATOMIC_RELAXED);
-    bool settles = reclaim->looked_ns < reclaim->changed_ns + reclaim->settle_ns;
-    return (news && reclaim->crowded) || ((news || settles) && now_ns >= reclaim->due_ns);
+    return reclaim_may_be_due(ledger) &&
+           (now_ns >= reclaim->due_ns || (reclaim->crowded && is_news(ledger)));
 }
 
 static uint64_t now_ns(const struct ledger *ledger)
@@ -684,16 +692,18 @@ static void note_late_close(const struct policy_event *event, int fd, uint32_t o
                        (uint64_t)fd, 0, 0, event->now_ns);
 }
 
-bool reclaim_fd_flies(const struct policy_event *event, int fd,
-                      const struct ledger_fd_flight *flight, uint32_t stack)
+bool reclaim_fd_is_late(int fd, const struct ledger_fd_flight *flight, bool may_call)
 {
     if (!reclaim) {
         return false;
     }
-    quarantine_wait_fds(&reclaim->quarantine, (uint32_t)fd, (uint32_t)fd, event->may_call);
-    if (flight->state == 0 || flight->kind != LEDGER_FD_RECLAIMED) {
-        return false;
-    }
+    quarantine_wait_fds(&reclaim->quarantine, (uint32_t)fd, (uint32_t)fd, may_call);
+    return flight->state != 0 && flight->kind == LEDGER_FD_RECLAIMED;
+}
+
+bool reclaim_fd_flies(const struct policy_event *event, int fd,
+                      const struct ledger_fd_flight *flight, uint32_t stack)
+{
     if (!flight->twice) {
         note_late_close(event, fd, flight->released_by, stack);
     }
@@ -767,6 +777,59 @@ bool reclaim_range_flies(const struct policy_event *event, uint64_t start, uint6
                     bytes, event->now_ns);
     }
     return false;
+}
+
+/* The parts of [start, end) that are kept, as far as there is room for them. */
+static uint32_t list_kept(const struct policy_event *event, uint64_t start, uint64_t end)
+{
+    struct ledger_mapping mapping;
+    uint32_t count = 0;
+    for (uint64_t at = start; at < end && count < CANDIDATES &&
+                              ledger_map_look(event->ledger, event->actor, at, &mapping);
+         at = mapping.end) {
+        if ((mapping.flags & LEDGER_KEPT) && !(mapping.detail & LEDGER_WAITS) &&
+            mapping.start < end) {
+            reclaim->asked[count++] =
+                (struct maps_range){.start = mapping.start > at ? mapping.start : at,
+                                    .end = mapping.end < end ? mapping.end : end};
+        }
+    }
+    return count;
+}
+
+/* What is still a placeholder, which file it is known by, and who had taken what was there. */
+static void keep_on(const struct policy_event *event, uint64_t start, uint64_t end)
+{
+    uint32_t count = list_kept(event, start, end);
+    if (count == 0 || !maps_ask(reclaim->asked, count, reclaim->buffer)) {
+        return;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        const struct maps_range *asked = &reclaim->asked[i];
+        struct ledger_mapping mapping;
+        if (asked->whole && asked->name == MAPS_FILE && asked->prot == PROT_NONE &&
+            ledger_map_look(event->ledger, event->actor, asked->start, &mapping)) {
+            quarantine_put_range(&reclaim->quarantine, asked->start, asked->end, mapping.stack,
+                                 asked->inode);
+        }
+    }
+    quarantine_tell_bytes(&reclaim->quarantine, event->ledger);
+}
+
+void reclaim_range_stays(const struct policy_event *event, uint64_t start, uint64_t end)
+{
+    uint32_t nobody = 0;
+    if (!reclaim || !event->may_call || FAULT(quarantine_forgets)) {
+        return;
+    }
+    uint64_t mask = block_signals();
+    /* Should somebody be looking, these few are kept for good: better than to wait for a look. */
+    if (__atomic_compare_exchange_n(&reclaim->looking, &nobody, 1, false, __ATOMIC_ACQUIRE,
+                                    __ATOMIC_RELAXED)) {
+        keep_on(event, start, end);
+        __atomic_store_n(&reclaim->looking, 0, __ATOMIC_RELEASE);
+    }
+    unblock_signals(mask);
 }
 
 bool reclaim_gives_way(const struct policy_event *event, uint64_t start, uint64_t end)
