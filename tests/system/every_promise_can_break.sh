@@ -18,11 +18,15 @@ declare -A control  # the number of the run without a fault, by test
 export here work
 
 # attempt NUMBER FAULT TEST[:ARGUMENT] SECONDS: its output and its status are $work/NUMBER.*
+# What a test leaves that had to be killed lies in $work, too.
 attempt() {
-    local got=0 argument=${3#"${3%%:*}"}
-    env -u BASH_FUNC_attempt%% -u here -u work BOXLEDGER_FAULT="$2" BOXLEDGER_TEST_SECONDS="$4" \
-        timeout -k 5 100 bash "$here/${3%%:*}.sh" ${argument:+"${argument#:}"} \
+    local got=0 argument=${3#"${3%%:*}"} temporary=$work/$1.tmp
+    mkdir -m 1777 "$temporary"
+    env -u BASH_FUNC_attempt%% -u here -u work TMPDIR="$temporary" \
+        BOXLEDGER_FAULT="$2" BOXLEDGER_TEST_SECONDS="$4" timeout -k 5 100 \
+        bash "$here/${3%%:*}.sh" ${argument:+"${argument#:}"} \
         </dev/null >"$work/$1.out" 2>&1 || got=$?
+    rm -rf "$temporary"
     echo $got >"$work/$1.status"
 }
 export -f attempt
