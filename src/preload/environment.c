@@ -89,6 +89,19 @@ static bool is_ours(const char *part, size_t length)
     return rest == strlen(mine) && memcmp(base, mine, rest) == 0;
 }
 
+static bool names_us(const char *value)
+{
+    while (*value) {
+        size_t length = strcspn(value, ": ");
+        if (length && is_ours(value, length)) {
+            return true;
+        }
+        value += length;
+        value += strspn(value, ": ");
+    }
+    return false;
+}
+
 /* LD_PRELOAD without us, in place. */
 static void strip(char *value)
 {
@@ -231,6 +244,10 @@ static void put_preload(char *to, size_t size, const char *theirs)
     to[0] = 0;
     if (kept.preload[0] && strcmp(theirs ? theirs : "", kept.hidden) == 0) {
         put(to, size, &used, kept.preload);
+        return;
+    }
+    if (theirs && names_us(theirs + strlen(PRELOAD))) { /* under --follow the program sees it */
+        put(to, size, &used, theirs);
         return;
     }
     put(to, size, &used, PRELOAD);

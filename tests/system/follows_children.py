@@ -88,6 +88,14 @@ if possible:
     check([child["process"]["pid"] for child in report["followed"]] == [1, 1, 1],
           report["followed"])
 
+# What a process that execs again and again has in its environment does not grow.
+with tempfile.TemporaryDirectory() as work:
+    seen = os.path.join(work, "environment")
+    run("/bin/sh", "-c", f"exec /bin/sh -c 'exec env env >{seen}'")
+    with open(seen, encoding="utf-8") as lines:
+        preloads = [line for line in lines if line.startswith("LD_PRELOAD=")]
+    check(len(preloads) == 1 and preloads[0].count("libboxledger") == 1, preloads)
+
 # Saved beside the first one's ledger.
 with tempfile.TemporaryDirectory() as work:
     ledger = os.path.join(work, "ledger")
