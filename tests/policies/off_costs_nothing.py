@@ -22,7 +22,7 @@ SETTLE_MS = 50
 SECONDS = 300
 # Of the policies' sources; left.c judges for reports as well.
 POLICIES = re.compile(r"/src/(policy/(?!left)\w+|preload/police\w*)\.c$")
-AT_THE_START = {"police_begin", "drop_contradictions", "limit_begin"}
+AT_THE_START = {"police_begin", "drop_contradictions", "limit_begin", "maps_count"}
 
 
 def skip(why):
