@@ -45,9 +45,10 @@ RATE_TOLERANCE = 0.3
 KINDS = ("kvm", "seccomp", "child", "api")
 RECLAIM_COUNT = 60   # sandboxes of a mutant that is reclaimed from: evidence takes some
 RECLAIM_PACE_MS = 8  # from one to the next: they must settle while others come
-# boxledger_end promises: what this supervisor releases after its end must not take longer.
-PROMISED_MS, PROMISED_COUNT, PROMISED_PACE_MS = 1000, 150, 20
-LINGER_MS = 300 # and twice the settling time: from the last sandbox to the last look
+# boxledger_end promises: what this supervisor releases after its end must not take longer. It works
+# at one of several sandboxes at a time, by chance: one in some thousand waits for a second.
+PROMISED_MS, PROMISED_COUNT, PROMISED_PACE_MS = 3000, 250, 20
+LINGER_MS = 500 # and the settling time: from the last sandbox to the last look
 # Of which it must take something: strongly known things by stacks that release nothing else, or that
 # were promised. Of others it may: as far as a stack has never released when the evidence is in.
 RECLAIMED = {
@@ -283,7 +284,7 @@ def paced(kind, reclaim):
     promised = kind == "api"
     settle = max(reclaim, PROMISED_MS) if promised else reclaim
     return [f"--pace={PROMISED_PACE_MS if promised else RECLAIM_PACE_MS}",
-            f"--reclaimed={2 * settle + LINGER_MS}"], settle, \
+            f"--reclaimed={settle + LINGER_MS}"], settle, \
         PROMISED_COUNT if promised else RECLAIM_COUNT
 
 
