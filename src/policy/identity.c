@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <sys/statfs.h>
 
+#include "decimal.h"
 #include "raw.h"
 
 #define PIDFS 0x50494446            /* linux/magic.h, Linux 6.9: a pidfd has an inode of its own */
@@ -146,19 +147,11 @@ enum identity_strength identity_claimed(const struct identity *identity, int fd,
 void identity_path(char path[IDENTITY_PATH], int fd)
 {
     static const char folder[] = "/proc/self/fd/";
-    char digits[12];
-    unsigned count = 0, length = 0;
+    unsigned length = 0;
     for (; folder[length]; length++) {
         path[length] = folder[length];
     }
-    do {
-        digits[count++] = (char)('0' + fd % 10);
-        fd /= 10;
-    } while (fd);
-    while (count) {
-        path[length++] = digits[--count];
-    }
-    path[length] = 0;
+    *decimal_put(path + length, (unsigned)fd) = 0;
 }
 
 /* The name that the kernel has for it, if that is one of a process; what proc_pid_fd(5) adds to one

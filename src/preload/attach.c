@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "decimal.h"
 #include "police.h"
 #include "policy/maps.h"
 #include "real.h"
@@ -426,13 +427,8 @@ static void add_text(char *path, const char *text, size_t length)
 
 static void add_number(char *path, unsigned long number)
 {
-    char digits[24];
-    size_t at = sizeof(digits);
-    do {
-        digits[--at] = (char)('0' + number % 10);
-        number /= 10;
-    } while (number);
-    add_text(path, digits + at, sizeof(digits) - at);
+    char digits[DECIMAL_MAX];
+    add_text(path, digits, (size_t)(decimal_put(digits, number) - digits));
 }
 
 /* DIR/PID-TIME.ledger. The number alone would not do: another process has it again, later or in

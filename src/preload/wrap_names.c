@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "decimal.h"
 #include "wrap.h"
 
 #define KEYS_WITHOUT_MEMORY 32u /* glibc allocates for the values of later ones: nptl/descr.h */
@@ -26,16 +27,11 @@ static pthread_key_t ending;
 
 static void warn(void *context, unsigned line, const char *what)
 {
-    char digits[12];
-    size_t at = sizeof(digits) - 1;
+    char digits[DECIMAL_MAX + 1];
     (void)context;
-    digits[at] = 0;
-    do {
-        digits[--at] = (char)('0' + line % 10);
-        line /= 10;
-    } while (line);
-    shim_say((const char *[]){"boxledger: warning: ", path, ":", digits + at, ": ", what,
-                              "; ignored", NULL});
+    *decimal_put(digits, line) = 0;
+    shim_say(
+        (const char *[]){"boxledger: warning: ", path, ":", digits, ": ", what, "; ignored", NULL});
 }
 
 /* -1: it cannot be read. */

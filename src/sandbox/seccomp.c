@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <sys/syscall.h>
 
+#include "decimal.h"
 #include "ledger/fault.h"
 #include "raw.h"
 #include "sandbox.h"
@@ -19,20 +20,6 @@
 #define ANCESTORS 16u /* how far up a child of ours is looked for */
 
 /* --- the ancestry of a notification's process --- */
-
-static char *put_number(char *to, unsigned number)
-{
-    char digits[12];
-    unsigned count = 0;
-    do {
-        digits[count++] = (char)('0' + number % 10);
-        number /= 10;
-    } while (number);
-    while (count) {
-        *to++ = digits[--count];
-    }
-    return to;
-}
 
 static char *put_text(char *to, const char *text)
 {
@@ -50,7 +37,7 @@ static int parent_of(int pid)
     static const char wanted[] = "\nPPid:\t";
     char path[32];
     char text[512];
-    put_text(put_number(put_text(path, "/proc/"), (unsigned)pid), "/status");
+    put_text(decimal_put(put_text(path, "/proc/"), (unsigned)pid), "/status");
     long fd = raw_syscall4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
     if (raw_failed(fd)) {
         return 0;
