@@ -369,8 +369,7 @@ struct ledger_fd *ledger_fd_closable(const struct ledger *ledger, int fd, uint32
     struct ledger_fd *record =
         fd < 0 || !ledger_alone(ledger) ? NULL : ledger_at(ledger, LEDGER_FDS, (uint32_t)fd);
     *state = record ? __atomic_load_n(&record->state, __ATOMIC_ACQUIRE) : 0;
-    return STATE(*state) == LEDGER_LIVE && record->owner == 0 &&
-                   record->kind != LEDGER_FD_RECLAIMED
+    return STATE(*state) == LEDGER_LIVE && record->owner == 0 && record->kind != LEDGER_FD_RECLAIMED
                ? record
                : NULL;
 }

@@ -225,9 +225,8 @@ static bool grow_for(struct ledger *ledger, struct ledger_actor *actor, enum led
     if (number >= LEDGER_TABLE_CHUNKS) {
         return false;
     }
-    return table == LEDGER_FDS
-               ? grow_fds(ledger, actor, number, index % per_chunk(table) + 1)
-               : grow(ledger, actor, table, number);
+    return table == LEDGER_FDS ? grow_fds(ledger, actor, number, index % per_chunk(table) + 1)
+                               : grow(ledger, actor, table, number);
 }
 
 static void raise_used(struct ledger *ledger, enum ledger_table table, uint64_t used)

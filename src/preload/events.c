@@ -303,9 +303,8 @@ bool shim_fd_closing(int fd, uintptr_t pc, uintptr_t sp, uintptr_t bp)
     struct ledger_actor *actor = enter();
     uint32_t state;
     struct ledger_fd *record = ledger_fd_closable(&shim.ledger, fd, &state);
-    return likely(record) &&
-           ledger_fd_close(&shim.ledger, record, state,
-                           capture(&(struct unwind_start){pc, sp, bp}, actor));
+    return likely(record) && ledger_fd_close(&shim.ledger, record, state,
+                                             capture(&(struct unwind_start){pc, sp, bp}, actor));
 }
 
 /* Apart: while the stack is captured, what this needs of it is not there yet. */

@@ -7,8 +7,9 @@
  * It lies in a window of addresses of its own: a program that unmaps a range and maps fixed into it
  * later (allocators, emulators) may count on the kernel to leave that hole alone only as long as
  * nobody in its process asks for memory. One growing mapping is also one VMA.
- * Every piece, or what is needed of a chunk, is made real (MADV_POPULATE_WRITE) before it is used, so that a full tmpfs is an
- * error here and not a SIGBUS later. Nothing is reserved ahead, nothing is ever given back.
+ * Every piece, or of a chunk what is needed, is made real (MADV_POPULATE_WRITE) before it is used,
+ * so that a full tmpfs is an error here and not a SIGBUS later. Nothing is reserved ahead, nothing
+ * is ever given back.
  */
 #include <fcntl.h>
 #include <linux/mman.h>

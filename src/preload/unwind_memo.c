@@ -251,9 +251,8 @@ static inline uintptr_t reach_of(uintptr_t base, uintptr_t last)
 
 /* Follows a run while the return addresses on the stack are its own: up to the word that is none of
  * these, whose place is beyond `reach`, or whose address is not the *value there. */
-static inline UNWIND_READS_STACKS const uint64_t *run_follow(const uint64_t *next, uintptr_t base,
-                                                             uintptr_t reach, uint64_t *word,
-                                                             uintptr_t *value)
+static inline UNWIND_READS_STACKS const uint64_t *
+run_follow(const uint64_t *next, uintptr_t base, uintptr_t reach, uint64_t *word, uintptr_t *value)
 {
     for (;; next++) {
         *word = __atomic_load_n(next, __ATOMIC_RELAXED);
@@ -283,8 +282,7 @@ static __attribute__((noinline)) UNWIND_READS_STACKS uint32_t
 trace_follow(const struct unwind_start *start, uintptr_t last, const uint64_t *next, uint32_t epoch)
 {
     uint32_t at = next ? 0 : edge_follow(0, start->pc, epoch);
-    struct trace t = {
-        .lowest = start->sp, .last = last, .base = start->sp - WORD, .bp = start->bp};
+    struct trace t = {.lowest = start->sp, .last = last, .base = start->sp - WORD, .bp = start->bp};
     uintptr_t value = 0;
     uint64_t word;
 

@@ -318,8 +318,8 @@ EXPORT int dup(int fd)
     } else if (shim_limits_fds(HERE, 1)) {
         return -1;
     } else {
-        result = (int)TRY_TWICE(HERE, PERFORM(!real_chained, int, dup, (fd),
-                                              raw_syscall1(SYS_dup, fd)));
+        result =
+            (int)TRY_TWICE(HERE, PERFORM(!real_chained, int, dup, (fd), raw_syscall1(SYS_dup, fd)));
     }
     return copied(HERE, fd, result, false);
 }

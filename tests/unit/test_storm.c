@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include <cmocka.h>
 
@@ -49,13 +50,21 @@ static void *give(size_t size)
     return memory;
 }
 
+/* What is not made real faults. */
 static void *heap_chunk(struct ledger_backing *self, uint32_t number)
 {
     struct heap *heap = (struct heap *)self;
     if (!heap->chunk[number]) { /* asked for by one thread at first */
-        heap->chunk[number] = give(LEDGER_CHUNK_SIZE);
+        heap->chunk[number] =
+            mmap(NULL, LEDGER_CHUNK_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     }
     return heap->chunk[number];
+}
+
+static bool heap_make_real(struct ledger_backing *self, const void *chunk, size_t bytes)
+{
+    (void)self;
+    return mprotect((void *)chunk, bytes, PROT_READ | PROT_WRITE) == 0;
 }
 
 static void *heap_arena(struct ledger_backing *self, size_t bytes)
@@ -454,7 +463,8 @@ static void many_threads_leave_the_ledger_exact(void **state)
     (void)state;
     struct world *world = calloc(1, sizeof(*world));
     struct thread *threads = calloc(THREADS, sizeof(*threads));
-    world->heap.backing = (struct ledger_backing){.chunk = heap_chunk, .arena = heap_arena};
+    world->heap.backing = (struct ledger_backing){
+        .chunk = heap_chunk, .make_real = heap_make_real, .arena = heap_arena};
     world->ledger = calloc(1, sizeof(*world->ledger));
     void *base = give(LEDGER_BASE_SIZE);
     assert_true(ledger_start(world->ledger, base, &world->heap.backing));
@@ -487,7 +497,9 @@ static void many_threads_leave_the_ledger_exact(void **state)
     check_stacks(world, fds_live, maps_live, bytes_live);
 
     for (unsigned i = 0; i < LEDGER_MAX_CHUNKS; i++) {
-        free(world->heap.chunk[i]);
+        if (world->heap.chunk[i]) {
+            munmap(world->heap.chunk[i], LEDGER_CHUNK_SIZE);
+        }
     }
     for (unsigned i = 0; i < world->heap.arenas; i++) {
         free(world->heap.arena[i]);
