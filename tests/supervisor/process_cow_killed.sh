@@ -1,5 +1,6 @@
 # process_cow_killed.sh: a temporary upper layer whose boxsup was killed goes when the next boxsup
 # starts. One that is in use stays, and so does everything else that has such a name.
+# shellcheck disable=SC2016
 . "$(dirname "$0")/process.sh"
 supervisors=()
 trap '((${#supervisors[@]} == 0)) || kill -KILL "${supervisors[@]}" 2>/dev/null
