@@ -231,8 +231,8 @@ Made by `make bench-boxsup`, in one go: one of each, then again. Machine: {m['cp
   each sandbox. *One process* is what a sandbox costs in a process that runs one after another:
   `boxsup churn`, and sandlock {SANDLOCK.split('=')[-1]}'s `Sandbox(Policy(fs_readable=["/"], num_cpus=2)).run`
   without the start of its Python.
-- bwrap makes namespaces and asks nobody about an open. boxsup asks about each: `/etc/passwd` is then
-  opened by the kernel, `/proc/cpuinfo` and the shadow are memfds that boxsup injects.
+- bwrap makes namespaces and asks nobody about an open. boxsup asks about each: `/etc/passwd` is
+  then opened by the kernel, `/proc/cpuinfo` and the shadow are memfds that boxsup injects.
 
 {tables(result)}"""
 

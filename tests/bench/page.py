@@ -4,6 +4,7 @@ What is written by hand about these figures is in doc/where-the-time-goes.md; th
 """
 
 import os
+import textwrap
 
 import bench_boxsup
 import memory
@@ -15,9 +16,17 @@ from loop_runs import FEW
 TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BY_HAND = "where-the-time-goes.md"
 NOTICED = 0.01  # of one processor
+WIDTH = 100
 # doc/ledger-format.md: all that a ledger can hold.
 MAPPINGS_MAX, LEDGER_MAX_GIB = 16_000_000, 4
 VMAS_MAX, FDS_USUAL = 65_530, 1_024  # what the kernel allows a process
+
+
+def paragraph(text):
+    """Its lines as long as those that are written by hand."""
+    return textwrap.fill(
+        " ".join(text.split()), WIDTH, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def ns(figure):
@@ -144,15 +153,15 @@ def limits(result):
     worst = max(many, key=lambda row: row["ratio"])
     scope = policies.scope_median(result["policies"])
     full = VMAS_MAX * m["mapping_bytes"] / (1 << 20)
-    rescued = result["report"]
-    return f"""The kernel's limits come first. A process may have {VMAS_MAX:,} VMAs, whose records take {full:.1f} MiB
-and whose report takes {rescued['ms']:g} ms more than the program's own exit; it usually may have {FDS_USUAL:,} descriptors,
+    report = result["report"]
+    return paragraph(f"""The kernel's limits come first. A process may have {VMAS_MAX:,} VMAs, whose records take {full:.1f} MiB
+and whose report takes {report['ms']:g} ms more than the program's own exit; it usually may have {FDS_USUAL:,} descriptors,
 whose records are there from the start. Mappings that the kernel merges are records all the same: of
 {many[0]['live']:,} at once the ledger takes {many[0]['live'] * m['mapping_bytes'] / (1 << 20):,.0f} MiB, and the slowest loop then is
 {worst['name']}, {worst['ratio']:.2f} times bare. A ledger ends at {LEDGER_MAX_GIB} GiB, some {MAPPINGS_MAX:,} mappings: what does not
 fit is counted, and the report says `incomplete`. Sandboxes that have ended and left nothing take no
 room, however many they were (tests/size). What a sandbox takes in a scope of its own with all
-policies on costs more: in the median of the loops {scope:.2f} times what it costs with them off."""
+policies on costs more: in the median of the loops {scope:.2f} times what it costs with them off.""")
 
 
 def peers_text(result):
@@ -162,21 +171,26 @@ def peers_text(result):
         return "None of them could be run here."
     if behind:
         lost = ", ".join(f"{tool} on {loop} ({factor:.2f})" for tool, loop, factor in behind)
-        return f"boxledger is ahead on every row but these: {lost}."
+        return paragraph(f"boxledger is ahead on every row but these: {lost}.")
     tool, loop, factor = nearest
-    return (
+    return paragraph(
         f"boxledger is ahead of each that sees any of these calls, on every row: nearest is {tool} on"
         f" {loop}, which takes {factor:.2f} times our time."
     )
 
 
-def fd_note(m):
-    if m["whole_steps"]:
-        return "a descriptor's is over whole steps of the ledger, which grows by 2 MiB at a time"
-    return (
-        f"a step of the ledger is 2 MiB and holds {memory.FDS_IN_STEP:,} descriptors: where no more than"
-        f" {m['fds']:,} may be open, one's figure is a share of a step that is not full"
-    )
+def memory_text(m):
+    return paragraph(f"""Resident bytes that one more of each adds to the process, beyond what it adds
+bare. Descriptors: of {m['fds']:,}. The stacks that threads call from are remembered once for all threads.
+An owner's record is used again once the owner has ended and nothing names it.""")
+
+
+def programs_text():
+    return paragraph(f"""Each as it is, and under the shim with no option; the median of
+{programs.ROUNDS} runs each, interleaved. A ratio is the median of those of neighbouring runs. Processor time is
+that of the program and its children. The children of a watched program are not watched themselves;
+with `run --follow`, in the last row, each compiler, shell and linker is: it has a ledger of its own,
+and is reported on.""")
 
 
 def whole(result, boxsup=None):
@@ -192,9 +206,9 @@ All of it was measured in one run of {result['seconds']} s; boxsup's part says i
 Every figure is a program's own timing of a loop, at a call depth of 14, with a full stack recorded
 for each call. *bare* is the program alone, *nothing* the same under a preload whose wrappers only
 call the next definition, *boxledger* under `LD_PRELOAD=libboxledger.so`. The runs are interleaved;
-a figure is the median of {result['rounds']} runs (of {result['few_rounds']} with more than {FEW:,} records), in brackets the quartiles,
-and a ratio is the median of those of neighbouring runs. The loop's hole in the address space has
-neighbours that the kernel cannot merge with, so that all variants do the same work.
+a figure is the median of {result['rounds']} runs ({result['few_rounds']} with more than {FEW:,} records), in brackets the
+quartiles, and a ratio is the median of those of neighbouring runs. The loop's hole in the address
+space has neighbours that the kernel cannot merge with, so that all variants do the same work.
 
 {loop_table(result['rows'])}
 
@@ -202,17 +216,13 @@ neighbours that the kernel cannot merge with, so that all variants do the same w
 
 ## Memory
 
-Resident bytes that one more of each adds to the process, beyond what it adds bare;
-{fd_note(result['memory'])}.
+{memory_text(result['memory'])}
 
 {memory.table(result['memory'])}
 
 ## Whole programs
 
-Each as it is, and under the shim with no option; the median of {programs.ROUNDS} runs each, interleaved. A ratio
-is the median of those of neighbouring runs. Processor time is the program's and its children's.
-The children of a watched program are not watched themselves; with `run --follow`, in the last row,
-each compiler, shell and linker is, has a ledger of its own, and is reported on.
+{programs_text()}
 
 {programs.table(result['programs'])}
 
