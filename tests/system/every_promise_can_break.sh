@@ -22,10 +22,12 @@ export here work
 attempt() {
     local got=0 argument=${3#"${3%%:*}"} temporary=$work/$1.tmp
     mkdir -m 1777 "$temporary"
-    env -u BASH_FUNC_attempt%% -u here -u work TMPDIR="$temporary" \
-        BOXLEDGER_FAULT="$2" BOXLEDGER_TEST_SECONDS="$4" timeout -k 5 100 \
-        bash "$here/${3%%:*}.sh" ${argument:+"${argument#:}"} \
-        </dev/null >"$work/$1.out" 2>&1 || got=$?
+    { # without the shell's own word on what had to be killed
+        env -u BASH_FUNC_attempt%% -u here -u work TMPDIR="$temporary" \
+            BOXLEDGER_FAULT="$2" BOXLEDGER_TEST_SECONDS="$4" timeout -k 5 100 \
+            bash "$here/${3%%:*}.sh" ${argument:+"${argument#:}"} \
+            </dev/null >"$work/$1.out" 2>&1 || got=$?
+    } 2>/dev/null
     rm -rf "$temporary"
     echo $got >"$work/$1.status"
 }
