@@ -300,11 +300,12 @@ static void describe_process(int argc, char **argv)
     }
     header->pid = (uint32_t)shim.pid;
     header->page_size = (uint32_t)(~shim.page_mask + 1);
-    header->images++;
     if (header->start_ns == 0) {
         header->start_ns = clock_ns(CLOCK_REALTIME);
         header->start_monotonic_ns = clock_ns(CLOCK_MONOTONIC);
     }
+    /* Last: a command that follows may look from here on. */
+    __atomic_add_fetch(&header->images, 1, __ATOMIC_RELEASE);
     header->max_map_count = read_number("/proc/sys/vm/max_map_count");
     header->vmas_estimated = count_vmas();
     struct rlimit64 limit;
