@@ -93,6 +93,9 @@ bool arguments_read(struct arguments *arguments, const char *subcommand, uint64_
 
     *arguments = (struct arguments){0};
     options_init(&arguments->options);
+    /* Of a command that follows this one as well: they are its own options, not the user's. */
+    if (environment && strstr(environment, "follow_dir="))
+        environment = NULL;
     if (environment) {
         environment = arena_text(&arguments->arena, environment, strlen(environment));
         if (options_parse(&arguments->options, environment, strlen(environment),

@@ -290,10 +290,18 @@ struct shim_exec shim_exec_begin(const char *path, char *const *environment)
     }
     size_t count = 0;
     const char *theirs = NULL;
+    bool taken = false; /* by a command that is followed itself, for a ledger of its own */
     for (; environment && environment[count]; count++) {
         if (starts_with(environment[count], PRELOAD)) {
             theirs = environment[count];
         }
+        taken = taken || (starts_with(environment[count], OPTIONS) &&
+                          strstr(environment[count], "attach=") != NULL);
+    }
+    if (taken) {
+        exec.begun = true;
+        remember_exec(path);
+        return exec;
     }
     size_t pointers = (count + 6) * sizeof(char *);
     size_t text_max = (size_t)2 * TEXT_MAX + (theirs ? strlen(theirs) : 0);

@@ -96,6 +96,14 @@ with tempfile.TemporaryDirectory() as work:
         preloads = [line for line in lines if line.startswith("LD_PRELOAD=")]
     check(len(preloads) == 1 and preloads[0].count("libboxledger") == 1, preloads)
 
+# One of them is a command like this one, whose options are its own.
+with tempfile.TemporaryDirectory() as work:
+    inner = os.path.join(work, "inner")
+    report = run(boxledger, "run", "--live", "--format=json", "--report=" + inner, "--", takes,
+                 "memfds=3")
+    with open(inner, encoding="utf-8") as document:
+        check(memfds(json.load(document)) == 3, "what a nested command reports")
+
 # Saved beside the first one's ledger.
 with tempfile.TemporaryDirectory() as work:
     ledger = os.path.join(work, "ledger")
