@@ -95,7 +95,9 @@ def reap():
 
 def program_ended(status, output):
     if status == SKIPPED:
-        raise Skip(output.strip().splitlines()[-1].removeprefix("skip: "))
+        # What boxledger has to say of it may come after.
+        why = [line for line in output.splitlines() if line.startswith("skip: ")]
+        raise Skip(why[-1].removeprefix("skip: ") if why else "it does not say why")
     expect(status == 0, f"the supervisor's own status is {status}: {output.strip()}")
 
 

@@ -17,8 +17,9 @@ for settle_ms in $times; do
     for kind in kvm seccomp child api; do
         got=0
         python3 "$judge_py" correct --kind=$kind --count=$count --seed="$seed" \
-            --reclaim="$settle_ms" || got=$?
-        [[ $got -ne 77 ]] || skipped=$kind
+            --reclaim="$settle_ms" >"$work/said" || got=$?
+        cat "$work/said"
+        [[ $got -ne 77 ]] || skipped="$kind: $(sed -n 's/^skip: //p' "$work/said")"
         [[ $got -eq 0 || $got -eq 77 ]] || wrong=1
         python3 "$judge_py" correct --kind=$kind --count=50 --seed=$((seed + 1)) --keep --live \
             --reclaim="$settle_ms" || [[ $? -eq 77 ]] || wrong=1
@@ -28,4 +29,4 @@ done
 got=0
 python3 "$judge_py" mutants --number=$number --seed="$seed" --reclaim=30 --jobs=$jobs || got=$?
 [[ $got -eq 0 || $got -eq 77 ]] || fail "see above"
-[[ -z $skipped && $got -eq 0 ]] || skip "$skipped: see above; the others were well"
+[[ -z $skipped && $got -eq 0 ]] || skip "$skipped; the others were well"
