@@ -218,7 +218,8 @@ static double at(const struct line *line, double epochs)
 }
 
 /* The most sandboxes that lived when it stopped, or since: what it stopped in is noted by the last
- * change, which is when most of them lived; the ends after it are noted as the last one found it. */
+ * change, which is when most of them lived; the ends after it are noted as the last one found it.
+ */
 static double owners_since(const struct growth_series *series, unsigned stopped)
 {
     double owners = 0;

@@ -397,8 +397,8 @@ static void every_leak_is_found(void **state)
         }
 }
 
-/* Each sandbox is two owners and leaks one thing when it begins; at the end of the process those that
- * live end without any more to begin. The last note that the shim makes of it says that none
+/* Each sandbox is two owners and leaks one thing when it begins; at the end of the process those
+ * that live end without any more to begin. The last note that the shim makes of it says that none
  * lives. */
 static void a_leak_is_found_though_the_last_sandboxes_all_end(void **state)
 {
