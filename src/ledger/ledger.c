@@ -132,6 +132,8 @@ void ledger_incomplete(struct ledger *ledger, uint32_t why)
     __atomic_or_fetch(&ledger->header->incomplete, why, __ATOMIC_RELAXED);
 }
 
+#define GROW_TRIES 200u /* of 0.5 ms: a maker that is put aside on a busy machine is back by then */
+
 static uint32_t take_spare(struct ledger *ledger)
 {
     for (unsigned i = 0; i < LEDGER_SPARES; i++) {
@@ -150,11 +152,26 @@ static void put_spare(struct ledger *ledger, uint32_t chunk)
     } /* one that finds no place is lost: 2 MiB, and it took as many threads at one moment */
 }
 
-/* Makes sure of chunk `number` of a table. No lock: threads that need the same one each make one,
- * the first to publish it wins, and what the others made serves the next need. One that is never
- * published, because a handler jumped out of here, is lost. */
-static bool grow(struct ledger *ledger, struct ledger_actor *actor, enum ledger_table table,
-                 uint32_t number)
+/* A thread that makes a chunk may be put aside in the middle of it, with more threads than cores:
+ * those that need the same one give it time, or each would make 2 MiB that nobody needs. Bounded:
+ * it may have been stopped for good, or have jumped out. True: the chunk is there. */
+static bool made_by_another(struct ledger *ledger, const struct ledger_actor *actor,
+                            enum ledger_table table, uint32_t number, uint64_t claim)
+{
+    uint64_t maker = 0;
+    bool ours = __atomic_compare_exchange_n(&ledger->making[table], &maker, claim, false,
+                                            __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+    /* A handler of the maker's own would wait for nobody. */
+    bool waits = !ours && (uint32_t)maker == (uint32_t)claim && maker != claim;
+    for (unsigned i = 0; waits && i < GROW_TRIES; i++) {
+        waits = ledger->backing->yield && ledger->backing->yield(actor) &&
+                __atomic_load_n(&ledger->making[table], __ATOMIC_RELAXED) == maker;
+    }
+    return __atomic_load_n(&ledger->chunk[table][number], __ATOMIC_ACQUIRE) != NULL;
+}
+
+static bool make_chunk(struct ledger *ledger, struct ledger_actor *actor, enum ledger_table table,
+                       uint32_t number)
 {
     struct ledger_header *header = ledger->header;
     uint8_t **place = &ledger->chunk[table][number];
@@ -186,6 +203,24 @@ static bool grow(struct ledger *ledger, struct ledger_actor *actor, enum ledger_
         put_spare(ledger, chunk);
     }
     return true;
+}
+
+/* Makes sure of chunk `number` of a table. No lock: threads that need the same one give its first
+ * maker some time; then each makes one, the first to publish it wins, and what the others made
+ * serves the next need. One that is never published, because a handler jumped out of here, is lost.
+ */
+static bool grow(struct ledger *ledger, struct ledger_actor *actor, enum ledger_table table,
+                 uint32_t number)
+{
+    uint64_t claim = (uint64_t)actor->tid << 32 | (number + 1);
+    bool made = made_by_another(ledger, actor, table, number, claim) ||
+                make_chunk(ledger, actor, table, number);
+    uint64_t maker = __atomic_load_n(&ledger->making[table], __ATOMIC_RELAXED);
+    if ((uint32_t)maker == (uint32_t)claim && (made || maker == claim)) {
+        __atomic_compare_exchange_n(&ledger->making[table], &maker, 0, false, __ATOMIC_RELEASE,
+                                    __ATOMIC_RELAXED);
+    }
+    return made;
 }
 
 /* Makes sure of the first `count` descriptors of chunk `number`, and of some more. */

@@ -150,7 +150,8 @@ struct ledger {
      * ledger_never_alone where it does not know. See step.h. */
     const volatile char *alone;
     uint8_t *chunk[LEDGER_TABLES][LEDGER_TABLE_CHUNKS];
-    uint32_t spare[LEDGER_SPARES]; /* chunks + 1 that nobody needs yet */
+    uint32_t spare[LEDGER_SPARES];  /* chunks + 1 that nobody needs yet */
+    uint64_t making[LEDGER_TABLES]; /* thread and chunk + 1 that it makes for a table; 0: none */
     /* Of each chunk of descriptors, how many from its first on are real: there are no others. */
     uint32_t fds_real[LEDGER_TABLE_CHUNKS];
     uint32_t fds_whole; /* a filter may go on: chunks of descriptors are made real at once */
