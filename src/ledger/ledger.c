@@ -132,7 +132,7 @@ void ledger_incomplete(struct ledger *ledger, uint32_t why)
     __atomic_or_fetch(&ledger->header->incomplete, why, __ATOMIC_RELAXED);
 }
 
-#define GROW_TRIES 200u /* of 0.5 ms: a maker that is put aside on a busy machine is back by then */
+#define GROW_TRIES 200u /* of 0.5 ms: whoever was put aside on a busy machine is back by then */
 
 static uint32_t take_spare(struct ledger *ledger)
 {
