@@ -132,7 +132,8 @@ void ledger_incomplete(struct ledger *ledger, uint32_t why)
     __atomic_or_fetch(&ledger->header->incomplete, why, __ATOMIC_RELAXED);
 }
 
-#define GROW_TRIES 200u /* of 0.5 ms: whoever was put aside on a busy machine is back by then */
+#define GROW_TRIES 200u
+#define GROW_NS 500000u /* whoever was put aside on a busy machine is back after all tries */
 
 static uint32_t take_spare(struct ledger *ledger)
 {
@@ -164,7 +165,7 @@ static bool made_by_another(struct ledger *ledger, const struct ledger_actor *ac
     /* A handler of the maker's own would wait for nobody. */
     bool waits = !ours && (uint32_t)maker == (uint32_t)claim && maker != claim;
     for (unsigned i = 0; waits && i < GROW_TRIES; i++) {
-        waits = ledger->backing->yield && ledger->backing->yield(actor) &&
+        waits = ledger->backing->yield && ledger->backing->yield(actor, GROW_NS) &&
                 __atomic_load_n(&ledger->making[table], __ATOMIC_RELAXED) == maker;
     }
     return __atomic_load_n(&ledger->chunk[table][number], __ATOMIC_ACQUIRE) != NULL;

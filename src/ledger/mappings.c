@@ -18,7 +18,10 @@
 #include "mappings_records.h"
 
 #define SOON_TRIES 20000u
-#define FULL_TRIES 1000u /* 0.5 s, once */
+#define SOON_RESTS 1000u /* the last of the tries */
+#define FULL_RESTS 190u  /* 2 s in all; see wait_for_room */
+#define FULL_LOOKS 128u
+#define REST_NS 500000u
 #define NODES_AHEAD 256u
 
 static void apply(struct ledger *ledger, struct ledger_actor *actor,
@@ -161,19 +164,41 @@ static void unlock(struct ledger *ledger)
     }
 }
 
-/* The queue is full because the holder of the lock does not run, with more threads than cores.
- * Bounded: it may have been stopped for good. */
-static bool may_try_again(struct ledger *ledger, const struct ledger_actor *actor, unsigned tries)
+/* Lets the holder of the lock run, which may have been put aside with more threads than cores. False:
+ * not allowed here, or there has been enough waiting for one that was stopped for good. */
+static bool rest(const struct ledger *ledger, const struct ledger_actor *actor, uint32_t ns)
 {
-    if (FAULT(ring_not_drained) || !ledger->backing->yield ||
-        __atomic_load_n(&ledger->stuck, __ATOMIC_RELAXED)) {
+    return !FAULT(ring_not_drained) && ledger->backing->yield &&
+           !__atomic_load_n(&ledger->stuck, __ATOMIC_RELAXED) && ledger->backing->yield(actor, ns);
+}
+
+struct waiting {
+    unsigned looks;
+    unsigned rests;
+    uint64_t freed;
+};
+
+/* The queue is full. Several looks between two rests: the places that a running holder frees go one
+ * by one, to whoever looks at that moment. Rests of 0.5 ms at first, of 16 ms at last: many that wake
+ * every moment would themselves keep the holder from its core. Only a holder that frees nothing at
+ * all is given up, and by all others, too. */
+static bool wait_for_room(struct ledger *ledger, const struct ledger_actor *actor,
+                          struct waiting *waiting)
+{
+    if (++waiting->looks % FULL_LOOKS) {
+        return true;
+    }
+    uint64_t freed = ledger_queue_freed(ledger);
+    if (freed != waiting->freed) {
+        waiting->freed = freed;
+        waiting->rests = 0;
+    }
+    if (waiting->rests == FULL_RESTS) {
+        __atomic_store_n(&ledger->stuck, 1, __ATOMIC_RELAXED);
         return false;
     }
-    if (tries == FULL_TRIES) {
-        __atomic_store_n(&ledger->stuck, 1, __ATOMIC_RELAXED); /* enough for all others, too */
-        return false;
-    }
-    return ledger->backing->yield(actor);
+    unsigned doublings = waiting->rests++ / 16;
+    return rest(ledger, actor, REST_NS << (doublings < 5 ? doublings : 5));
 }
 
 /* Another thread's update takes less than a microsecond, unless that thread is put aside in the
@@ -184,7 +209,7 @@ static bool lock_soon(struct ledger *ledger, struct ledger_actor *actor)
         if (try_lock(ledger, actor)) {
             return true;
         }
-        if (tries > SOON_TRIES - FULL_TRIES && !may_try_again(ledger, actor, 0)) {
+        if (tries > SOON_TRIES - SOON_RESTS && !rest(ledger, actor, REST_NS)) {
             return false;
         }
     }
@@ -268,7 +293,7 @@ void ledger_map_submit(struct ledger *ledger, struct ledger_actor *actor,
     ledger_set_mark(&actor->locked, &canary);
     while (FAULT(waits_for_lock) && __atomic_load_n(&ledger->lock, __ATOMIC_RELAXED)) {
     }
-    for (unsigned tries = 0;; tries++) {
+    for (struct waiting waiting = {0};;) {
         if (try_lock(ledger, actor)) {
             keep_current(ledger, event);
             begin_applying(ledger);
@@ -281,7 +306,7 @@ void ledger_map_submit(struct ledger *ledger, struct ledger_actor *actor,
         if (ledger_queue_add(ledger, event)) {
             break;
         }
-        if (!may_try_again(ledger, actor, tries)) {
+        if (!wait_for_room(ledger, actor, &waiting)) {
             ledger_queue_lose(ledger, event);
             break;
         }

@@ -34,6 +34,12 @@ static inline const struct ledger_map_event *ledger_queue_first(const struct led
 /* It has been applied; its place can be used again. */
 void ledger_queue_done(struct ledger *ledger);
 
+/* Another value whenever a place has been freed or taken since. */
+static inline uint64_t ledger_queue_freed(const struct ledger *ledger)
+{
+    return __atomic_load_n(&ledger->unused, __ATOMIC_RELAXED);
+}
+
 /* Marks what lost events may have changed. */
 void ledger_queue_mark_lost(struct ledger *ledger);
 

@@ -33,7 +33,8 @@ struct maps_range {
  * kernel could not be asked. It opens a descriptor, and closes it. */
 bool maps_ask(struct maps_range *ranges, uint32_t count, char *buffer);
 
-/* How many VMAs there are; 0: the kernel could not be asked. It opens a descriptor, and closes it. */
+/* How many VMAs there are; 0: the kernel could not be asked. It opens a descriptor, and closes
+ * it. */
 uint64_t maps_count(char *buffer, size_t size);
 
 /* One line, for maps_ask and its tests: what it says of the ranges from `first` on. The first range

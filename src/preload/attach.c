@@ -320,9 +320,9 @@ static uint32_t code_since(const uint64_t *frames, unsigned count)
 }
 
 /* nanosleep.2 */
-static bool yield(const struct ledger_actor *actor)
+static bool yield(const struct ledger_actor *actor, uint32_t ns)
 {
-    struct timespec moment = {.tv_nsec = 500000};
+    struct timespec moment = {.tv_nsec = ns};
     return actor->may_grow && !raw_failed(raw_syscall2(SYS_nanosleep, &moment, NULL));
 }
 

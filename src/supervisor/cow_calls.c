@@ -42,8 +42,8 @@ struct call;
 
 struct row {
     struct path_call call;
-    int64_t (*give)(struct call *call);
     bool may_be_missing; /* the name may be free */
+    int64_t (*give)(struct call *call);
 };
 
 struct call {
@@ -460,45 +460,45 @@ static int64_t on_link(struct call *call)
 /* --- the table -------------------------------------------------------------------------------- */
 
 static const struct row rows[] = {
-    {{SYS_newfstatat, 0, 1, 3, PATH_UNLESS_FLAG}, on_stat, false},
-    {{SYS_statx, 0, 1, 2, PATH_UNLESS_FLAG}, on_statx, false},
-    {{SYS_faccessat, 0, 1, PATH_NONE, PATH_FOLLOW}, on_access, false},
-    {{SYS_faccessat2, 0, 1, 3, PATH_UNLESS_FLAG}, on_access, false},
-    {{SYS_readlinkat, 0, 1, PATH_NONE, PATH_NO_FOLLOW}, on_readlink, false},
-    {{SYS_mkdirat, 0, 1, PATH_NONE, PATH_NAME}, on_mkdir, true},
-    {{SYS_mknodat, 0, 1, PATH_NONE, PATH_NAME}, on_mknod, true},
-    {{SYS_symlinkat, 1, 2, PATH_NONE, PATH_NAME}, on_symlink, true},
-    {{SYS_unlinkat, 0, 1, 2, PATH_NAME}, on_unlink, false},
-    {{SYS_renameat2, 0, 1, PATH_NONE, PATH_NAME}, on_rename, true},
-    {{SYS_linkat, 0, 1, 4, PATH_IF_FLAG}, on_link, true},
-    {{SYS_truncate, PATH_NONE, 0, PATH_NONE, PATH_FOLLOW}, on_truncate, false},
-    {{SYS_chdir, PATH_NONE, 0, PATH_NONE, PATH_FOLLOW}, on_enter, false},
-    {{SYS_execve, PATH_NONE, 0, PATH_NONE, PATH_FOLLOW}, on_native, false},
-    {{SYS_execveat, 0, 1, 4, PATH_UNLESS_FLAG}, on_native, false},
-    {{SYS_statfs, PATH_NONE, 0, PATH_NONE, PATH_FOLLOW}, on_native, false},
-    {{SYS_inotify_add_watch, PATH_NONE, 1, PATH_NONE, PATH_FOLLOW}, on_native, false},
-    {{SYS_getxattr, PATH_NONE, 0, PATH_NONE, PATH_FOLLOW}, on_attributes, false},
-    {{SYS_lgetxattr, PATH_NONE, 0, PATH_NONE, PATH_NO_FOLLOW}, on_attributes, false},
-    {{SYS_listxattr, PATH_NONE, 0, PATH_NONE, PATH_FOLLOW}, on_attributes, false},
-    {{SYS_llistxattr, PATH_NONE, 0, PATH_NONE, PATH_NO_FOLLOW}, on_attributes, false},
-    {{CALL_GETXATTRAT, 0, 1, 2, PATH_UNLESS_FLAG}, on_attributes, false},
-    {{CALL_LISTXATTRAT, 0, 1, 2, PATH_UNLESS_FLAG}, on_attributes, false},
-    {{SYS_getcwd, PATH_NONE, PATH_NONE, PATH_NONE, PATH_FOLLOW}, on_getcwd, false},
+    {{SYS_newfstatat, 0, 1, 3, PATH_UNLESS_FLAG}, false, on_stat},
+    {{SYS_statx, 0, 1, 2, PATH_UNLESS_FLAG}, false, on_statx},
+    {{SYS_faccessat, 0, 1, PATH_NONE, PATH_FOLLOW}, false, on_access},
+    {{SYS_faccessat2, 0, 1, 3, PATH_UNLESS_FLAG}, false, on_access},
+    {{SYS_readlinkat, 0, 1, PATH_NONE, PATH_NO_FOLLOW}, false, on_readlink},
+    {{SYS_mkdirat, 0, 1, PATH_NONE, PATH_NAME}, true, on_mkdir},
+    {{SYS_mknodat, 0, 1, PATH_NONE, PATH_NAME}, true, on_mknod},
+    {{SYS_symlinkat, 1, 2, PATH_NONE, PATH_NAME}, true, on_symlink},
+    {{SYS_unlinkat, 0, 1, 2, PATH_NAME}, false, on_unlink},
+    {{SYS_renameat2, 0, 1, PATH_NONE, PATH_NAME}, true, on_rename},
+    {{SYS_linkat, 0, 1, 4, PATH_IF_FLAG}, true, on_link},
+    {{SYS_truncate, PATH_NONE, 0, PATH_NONE, PATH_FOLLOW}, false, on_truncate},
+    {{SYS_chdir, PATH_NONE, 0, PATH_NONE, PATH_FOLLOW}, false, on_enter},
+    {{SYS_execve, PATH_NONE, 0, PATH_NONE, PATH_FOLLOW}, false, on_native},
+    {{SYS_execveat, 0, 1, 4, PATH_UNLESS_FLAG}, false, on_native},
+    {{SYS_statfs, PATH_NONE, 0, PATH_NONE, PATH_FOLLOW}, false, on_native},
+    {{SYS_inotify_add_watch, PATH_NONE, 1, PATH_NONE, PATH_FOLLOW}, false, on_native},
+    {{SYS_getxattr, PATH_NONE, 0, PATH_NONE, PATH_FOLLOW}, false, on_attributes},
+    {{SYS_lgetxattr, PATH_NONE, 0, PATH_NONE, PATH_NO_FOLLOW}, false, on_attributes},
+    {{SYS_listxattr, PATH_NONE, 0, PATH_NONE, PATH_FOLLOW}, false, on_attributes},
+    {{SYS_llistxattr, PATH_NONE, 0, PATH_NONE, PATH_NO_FOLLOW}, false, on_attributes},
+    {{CALL_GETXATTRAT, 0, 1, 2, PATH_UNLESS_FLAG}, false, on_attributes},
+    {{CALL_LISTXATTRAT, 0, 1, 2, PATH_UNLESS_FLAG}, false, on_attributes},
+    {{SYS_getcwd, PATH_NONE, PATH_NONE, PATH_NONE, PATH_FOLLOW}, false, on_getcwd},
 #ifdef SYS_renameat
-    {{SYS_renameat, 0, 1, PATH_NONE, PATH_NAME}, on_rename, true},
+    {{SYS_renameat, 0, 1, PATH_NONE, PATH_NAME}, true, on_rename},
 #endif
 #ifdef SYS_stat
-    {{SYS_stat, PATH_NONE, 0, PATH_NONE, PATH_FOLLOW}, on_stat, false},
-    {{SYS_lstat, PATH_NONE, 0, PATH_NONE, PATH_NO_FOLLOW}, on_stat, false},
-    {{SYS_access, PATH_NONE, 0, PATH_NONE, PATH_FOLLOW}, on_access, false},
-    {{SYS_readlink, PATH_NONE, 0, PATH_NONE, PATH_NO_FOLLOW}, on_readlink, false},
-    {{SYS_mkdir, PATH_NONE, 0, PATH_NONE, PATH_NAME}, on_mkdir, true},
-    {{SYS_mknod, PATH_NONE, 0, PATH_NONE, PATH_NAME}, on_mknod, true},
-    {{SYS_symlink, PATH_NONE, 1, PATH_NONE, PATH_NAME}, on_symlink, true},
-    {{SYS_unlink, PATH_NONE, 0, PATH_NONE, PATH_NAME}, on_unlink, false},
-    {{SYS_rmdir, PATH_NONE, 0, PATH_NONE, PATH_NAME}, on_rmdir, false},
-    {{SYS_rename, PATH_NONE, 0, PATH_NONE, PATH_NAME}, on_rename, true},
-    {{SYS_link, PATH_NONE, 0, PATH_NONE, PATH_NO_FOLLOW}, on_link, true},
+    {{SYS_stat, PATH_NONE, 0, PATH_NONE, PATH_FOLLOW}, false, on_stat},
+    {{SYS_lstat, PATH_NONE, 0, PATH_NONE, PATH_NO_FOLLOW}, false, on_stat},
+    {{SYS_access, PATH_NONE, 0, PATH_NONE, PATH_FOLLOW}, false, on_access},
+    {{SYS_readlink, PATH_NONE, 0, PATH_NONE, PATH_NO_FOLLOW}, false, on_readlink},
+    {{SYS_mkdir, PATH_NONE, 0, PATH_NONE, PATH_NAME}, true, on_mkdir},
+    {{SYS_mknod, PATH_NONE, 0, PATH_NONE, PATH_NAME}, true, on_mknod},
+    {{SYS_symlink, PATH_NONE, 1, PATH_NONE, PATH_NAME}, true, on_symlink},
+    {{SYS_unlink, PATH_NONE, 0, PATH_NONE, PATH_NAME}, false, on_unlink},
+    {{SYS_rmdir, PATH_NONE, 0, PATH_NONE, PATH_NAME}, false, on_rmdir},
+    {{SYS_rename, PATH_NONE, 0, PATH_NONE, PATH_NAME}, true, on_rename},
+    {{SYS_link, PATH_NONE, 0, PATH_NONE, PATH_NO_FOLLOW}, true, on_link},
 #endif
 };
 

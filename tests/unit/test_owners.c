@@ -72,10 +72,10 @@ static uint64_t heap_now(void)
     return atomic_fetch_add(&heap->clock, 1) + 1;
 }
 
-static bool heap_yield(const struct ledger_actor *actor)
+static bool heap_yield(const struct ledger_actor *actor, uint32_t ns)
 {
     (void)actor;
-    return nanosleep(&(struct timespec){.tv_nsec = 500000}, NULL) == 0;
+    return nanosleep(&(struct timespec){.tv_nsec = ns}, NULL) == 0;
 }
 
 static int begin_ledger(void **state)
