@@ -39,8 +39,8 @@ struct ledger_backing {
     uint32_t (*code_since)(const uint64_t *frames, unsigned count);
     /* CLOCK_MONOTONIC_COARSE in ns, for what ends by a release. NULL: always 0. */
     uint64_t (*now)(void);
-    /* Lets other threads run for so many nanoseconds, less than a second: the one that is needed was
-     * put aside. False: not allowed here. NULL: never is. */
+    /* Lets other threads run for so many nanoseconds, less than a second: the one that is needed
+     * was put aside. False: not allowed here. NULL: never is. */
     bool (*yield)(const struct ledger_actor *actor, uint32_t ns);
 };
 

@@ -164,8 +164,8 @@ static void unlock(struct ledger *ledger)
     }
 }
 
-/* Lets the holder of the lock run, which may have been put aside with more threads than cores. False:
- * not allowed here, or there has been enough waiting for one that was stopped for good. */
+/* Lets the holder of the lock run, which may have been put aside with more threads than cores.
+ * False: not allowed here, or there has been enough waiting for one that was stopped for good. */
 static bool rest(const struct ledger *ledger, const struct ledger_actor *actor, uint32_t ns)
 {
     return !FAULT(ring_not_drained) && ledger->backing->yield &&
@@ -179,9 +179,9 @@ struct waiting {
 };
 
 /* The queue is full. Several looks between two rests: the places that a running holder frees go one
- * by one, to whoever looks at that moment. Rests of 0.5 ms at first, of 16 ms at last: many that wake
- * every moment would themselves keep the holder from its core. Only a holder that frees nothing at
- * all is given up, and by all others, too. */
+ * by one, to whoever looks at that moment. Rests of 0.5 ms at first, of 16 ms at last: many that
+ * wake every moment would themselves keep the holder from its core. Only a holder that frees
+ * nothing at all is given up, and by all others, too. */
 static bool wait_for_room(struct ledger *ledger, const struct ledger_actor *actor,
                           struct waiting *waiting)
 {
