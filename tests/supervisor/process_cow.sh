@@ -196,10 +196,20 @@ as=("${user[@]}")
 fresh
 chmod 777 "$work"
 chmod 755 "$directory/below"
-[[ $(id -u) -eq 0 ]] || chmod 555 "$directory/below"
 options=(--commit)
 status=0
-inside 'echo kept >below/new' || status=$?
+# Who owns the directory loses the right to it while the sandbox runs.
+(
+    for ((i = 0; i < 500; i++)); do
+        ! compgen -G "$work/uppers/*/tree/below/new" >/dev/null || break
+        sleep 0.02
+    done
+    [[ $(id -u) -eq 0 ]] || chmod 555 "$directory/below"
+    : >"$work/changed"
+) &
+inside 'echo kept >below/new; until [ -e "$1/../changed" ]; do sleep 0.02; done' || status=$?
+wait
+chmod 755 "$directory/below"
 [[ $status -eq $failed && $(<"$work/err") == *"still in $work/uppers/"*"/tree: cannot write back"* ]] ||
     fail "status $status: $(<"$work/err")"
 [[ $(cat "$work"/uppers/*/tree/below/new) == kept ]] || fail "it is lost"
