@@ -172,33 +172,32 @@ static bool rest(const struct ledger *ledger, const struct ledger_actor *actor, 
            !__atomic_load_n(&ledger->stuck, __ATOMIC_RELAXED) && ledger->backing->yield(actor, ns);
 }
 
-struct waiting {
-    unsigned looks;
-    unsigned rests;
-    uint64_t freed;
-};
-
-/* The queue is full. Several looks between two rests: the places that a running holder frees go one
- * by one, to whoever looks at that moment. Rests of 0.5 ms at first, of 16 ms at last: many that
- * wake every moment would themselves keep the holder from its core. Only a holder that frees
- * nothing at all is given up, and by all others, too. */
-static bool wait_for_room(struct ledger *ledger, const struct ledger_actor *actor,
-                          struct waiting *waiting)
+/* The queue is full, and the lock is another's. True: there is room, or the lock is free. Many
+ * looks between two rests: the places that a running holder frees go one by one, to whoever looks
+ * at that moment. Rests of 0.5 ms at first, of 16 ms at last: many that wake every moment would
+ * themselves keep the holder from its core. Only a holder that frees nothing at all is given up,
+ * and by all others, too. */
+static APART bool wait_for_room(struct ledger *ledger, const struct ledger_actor *actor)
 {
-    if (++waiting->looks % FULL_LOOKS) {
-        return true;
-    }
     uint64_t freed = ledger_queue_freed(ledger);
-    if (freed != waiting->freed) {
-        waiting->freed = freed;
-        waiting->rests = 0;
+    for (unsigned rests = 0; rests < FULL_RESTS; rests++) {
+        for (unsigned looks = 0; looks < FULL_LOOKS && !FAULT(ring_not_drained); looks++) {
+            if (ledger_queue_has_room(ledger) ||
+                __atomic_load_n(&ledger->lock, __ATOMIC_RELAXED) == NULL) {
+                return true;
+            }
+        }
+        if (ledger_queue_freed(ledger) != freed) {
+            freed = ledger_queue_freed(ledger);
+            rests = 0;
+        }
+        unsigned doublings = rests / 16;
+        if (!rest(ledger, actor, REST_NS << (doublings < 5 ? doublings : 5))) {
+            return false;
+        }
     }
-    if (waiting->rests == FULL_RESTS) {
-        __atomic_store_n(&ledger->stuck, 1, __ATOMIC_RELAXED);
-        return false;
-    }
-    unsigned doublings = waiting->rests++ / 16;
-    return rest(ledger, actor, REST_NS << (doublings < 5 ? doublings : 5));
+    __atomic_store_n(&ledger->stuck, 1, __ATOMIC_RELAXED);
+    return false;
 }
 
 /* Another thread's update takes less than a microsecond, unless that thread is put aside in the
@@ -293,7 +292,7 @@ void ledger_map_submit(struct ledger *ledger, struct ledger_actor *actor,
     ledger_set_mark(&actor->locked, &canary);
     while (FAULT(waits_for_lock) && __atomic_load_n(&ledger->lock, __ATOMIC_RELAXED)) {
     }
-    for (struct waiting waiting = {0};;) {
+    for (;;) {
         if (try_lock(ledger, actor)) {
             keep_current(ledger, event);
             begin_applying(ledger);
@@ -306,7 +305,7 @@ void ledger_map_submit(struct ledger *ledger, struct ledger_actor *actor,
         if (ledger_queue_add(ledger, event)) {
             break;
         }
-        if (!wait_for_room(ledger, actor, &waiting)) {
+        if (!wait_for_room(ledger, actor)) {
             ledger_queue_lose(ledger, event);
             break;
         }

@@ -34,6 +34,13 @@ static inline const struct ledger_map_event *ledger_queue_first(const struct led
 /* It has been applied; its place can be used again. */
 void ledger_queue_done(struct ledger *ledger);
 
+/* Whether a place is free, at this moment. */
+static inline bool ledger_queue_has_room(const struct ledger *ledger)
+{
+    return (uint32_t)__atomic_load_n(&ledger->unused, __ATOMIC_RELAXED) != 0 ||
+           __atomic_load_n(&ledger->fresh, __ATOMIC_RELAXED) < LEDGER_QUEUE_EVENTS;
+}
+
 /* Another value whenever a place has been freed or taken since. */
 static inline uint64_t ledger_queue_freed(const struct ledger *ledger)
 {

@@ -319,11 +319,15 @@ static uint32_t code_since(const uint64_t *frames, unsigned count)
     return shim.generation_base + unwind_newest_generation(frames, count);
 }
 
-/* nanosleep.2 */
+/* nanosleep.2. A signal cuts it short, and it was a rest all the same. */
 static bool yield(const struct ledger_actor *actor, uint32_t ns)
 {
     struct timespec moment = {.tv_nsec = ns};
-    return actor->may_grow && !raw_failed(raw_syscall2(SYS_nanosleep, &moment, NULL));
+    if (!actor->may_grow) {
+        return false;
+    }
+    long result = raw_syscall2(SYS_nanosleep, &moment, NULL);
+    return !raw_failed(result) || result == -EINTR;
 }
 
 /* sys/single_threaded.h, glibc 2.32 and later. */

@@ -515,7 +515,7 @@ int main(int argc, char **argv)
     }
     const char *mode = system_argv[0];
     settle_ms = (unsigned)strtoul(system_argv[1], NULL, 10);
-    on = system_ledger != NULL && strcmp(mode, "off") != 0;
+    on = system_ledger != NULL && strcmp(mode, "off") != 0 && strcmp(mode, "vcpus-off") != 0;
     if (strcmp(mode, "child") == 0) {
         return be_child();
     }
@@ -527,7 +527,7 @@ int main(int argc, char **argv)
         threads_leave();
         return system_end();
     }
-    if (strcmp(mode, "vcpus") == 0) {
+    if (strcmp(mode, "vcpus") == 0 || strcmp(mode, "vcpus-off") == 0) {
         if (access("/dev/kvm", R_OK | W_OK) != 0) {
             system_skip("memory and vCPUs: /dev/kvm cannot be opened");
         }

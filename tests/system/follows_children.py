@@ -20,7 +20,7 @@ def check(condition, message):
 
 def directories():
     return {path for place in ("/dev/shm", "/tmp", os.environ.get("TMPDIR", "/tmp"))
-            for path in glob.glob(place + "/boxledger-*")}
+            for path in glob.glob(place + "/boxledger-??????")}
 
 
 processes = set()  # all that were followed here; other runs may be going on beside this test
@@ -133,6 +133,6 @@ for directory in directories() - before:
         names = os.listdir(directory)
     except FileNotFoundError:
         continue
-    # Other tests' directories have the name's beginning in common with a run's, and other entries.
+    # Other runs' and other programs' directories may be there.
     check(names and not any(name.split("-")[0] in map(str, processes) for name in names),
           f"{directory} was left behind: {names}")

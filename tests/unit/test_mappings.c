@@ -301,6 +301,82 @@ static void repairs_what_an_abandoned_update_left(void **state)
     assert_int_equal(world->ledger->header->rebuilds, 5);
 }
 
+/* --- a full queue --- */
+
+/* Whoever holds the lock while others wait; process-global because yield is given no context. */
+static struct holder {
+    struct ledger *ledger;
+    struct ledger_actor actor;
+    unsigned rests;
+    uint64_t ns;
+    unsigned lets_go_after; /* rests; 0: never */
+    bool frees;             /* a place before each rest, which another takes */
+} holder;
+
+static bool rest(const struct ledger_actor *actor, uint32_t ns)
+{
+    assert_true(actor->may_grow);
+    holder.ns += ns;
+    holder.rests++;
+    if (holder.frees) {
+        holder.ledger->unused += UINT64_C(1) << 32;
+    }
+    if (holder.rests == holder.lets_go_after) {
+        holder.ledger->lock = NULL;
+    }
+    return true;
+}
+
+static void fill_the_queue(struct world *world, struct holder how)
+{
+    holder = how;
+    holder.ledger = world->ledger;
+    world->heap.backing.yield = rest;
+    world->ledger->lock = &holder.actor;
+    for (unsigned i = 0; i < LEDGER_QUEUE_EVENTS; i++) {
+        map(world, i % PAGES, 1, 1 + i % 200, true);
+    }
+    assert_int_equal(holder.rests, 0);
+}
+
+static void a_full_queue_is_waited_for(void **state)
+{
+    struct world *world = *state;
+    fill_the_queue(world, (struct holder){.lets_go_after = 100});
+    map(world, 0, 1, 7, true);
+    assert_int_equal(holder.rests, 100);
+    assert_int_equal(world->ledger->header->lost_events, 0);
+    check(world);
+}
+
+static void a_holder_that_frees_places_is_not_given_up(void **state)
+{
+    struct world *world = *state;
+    fill_the_queue(world, (struct holder){.lets_go_after = 5000, .frees = true});
+    map(world, 0, 1, 7, true);
+    assert_int_equal(holder.rests, 5000);
+    assert_int_equal(world->ledger->header->lost_events, 0);
+    check(world);
+}
+
+static void a_holder_that_was_stopped_is_given_up_once(void **state)
+{
+    struct world *world = *state;
+    struct ledger_map_event event = range(LEDGER_MAP_INSERT, 0, 1);
+    fill_the_queue(world, (struct holder){0});
+    submit(world, event);
+    assert_in_range(holder.ns, UINT64_C(1000000000), UINT64_C(3000000000));
+    assert_int_equal(world->ledger->header->lost_events, 1);
+    unsigned rests = holder.rests;
+    submit(world, event);
+    assert_int_equal(holder.rests, rests);
+    assert_int_equal(world->ledger->header->lost_events, 2);
+    world->ledger->lock = NULL;
+    map(world, 0, 1, 7, true);
+    check(world);
+    assert_int_equal(world->ledger->stuck, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -309,6 +385,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_failed_release_leaves_one_record, begin, end),
         cmocka_unit_test_setup_teardown(holds_a_million_mappings_and_forgets_them, begin, end),
         cmocka_unit_test_setup_teardown(repairs_what_an_abandoned_update_left, begin, end),
+        cmocka_unit_test_setup_teardown(a_full_queue_is_waited_for, begin, end),
+        cmocka_unit_test_setup_teardown(a_holder_that_frees_places_is_not_given_up, begin, end),
+        cmocka_unit_test_setup_teardown(a_holder_that_was_stopped_is_given_up_once, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
