@@ -12,6 +12,7 @@
 
 #include "supervisor/error.h"
 #include "supervisor/owned.h"
+#include "supervisor/resolve.h"
 
 /* What execvp(3) uses where PATH is not set. */
 #define DEFAULT_PATH "/bin:/usr/bin"
@@ -35,10 +36,6 @@ static int open_path(const struct place *place, const char *path, int *fd)
 {
     int root = place->root;
     owned_memory char *below = NULL;
-    const struct open_how how = {
-        .flags = O_PATH | O_CLOEXEC,
-        .resolve = root >= 0 ? RESOLVE_IN_ROOT : 0,
-    };
 
     if (place->directory && path[0] != '/') {
         if (asprintf(&below, "%s/%s", place->directory, path) < 0) {
@@ -47,7 +44,8 @@ static int open_path(const struct place *place, const char *path, int *fd)
         }
         path = below;
     }
-    *fd = (int)syscall(SYS_openat2, root >= 0 ? root : AT_FDCWD, path, &how, sizeof how);
+    *fd = root >= 0 ? resolve_open(root, path, O_PATH, RESOLVE_IN_ROOT)
+                    : open(path, O_PATH | O_CLOEXEC);
     return *fd >= 0 ? 0 : errno;
 }
 

@@ -12,13 +12,13 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 
 #include "supervisor/cow.h"
 #include "supervisor/cow_layer.h"
 #include "supervisor/error.h"
 #include "supervisor/owned.h"
 #include "supervisor/profile.h"
+#include "supervisor/resolve.h"
 
 #define COMPARED_BYTES 65536
 
@@ -262,12 +262,8 @@ static int commit_directory(const struct commit *commit, int lower, int upper)
 
 static int open_beneath(int directory, const char *path, int flags)
 {
-    const struct open_how how = {
-        .flags = (unsigned)flags | O_PATH | O_NOFOLLOW | O_CLOEXEC,
-        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
-    };
-
-    return (int)syscall(SYS_openat2, directory, path, &how, sizeof how);
+    return resolve_open(directory, path, (unsigned)flags | O_PATH | O_NOFOLLOW,
+                        RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
 }
 
 /* One name that was removed, unless something has it again. What is in a directory was noted before

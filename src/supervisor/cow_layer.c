@@ -12,7 +12,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/sendfile.h>
-#include <sys/syscall.h>
 
 #include <uthash.h>
 
@@ -20,6 +19,7 @@
 #include "supervisor/cow.h"
 #include "supervisor/lookup.h"
 #include "supervisor/owned.h"
+#include "supervisor/resolve.h"
 
 #define NUMBER_BYTES (3 * sizeof(int))
 
@@ -75,12 +75,8 @@ int cow_relative(const struct cow *cow, int directory, const char *name, char *p
 
 int cow_open_lower(const struct cow *cow, const char *path, int flags)
 {
-    const struct open_how how = {
-        .flags = (unsigned)flags | O_CLOEXEC | O_NOFOLLOW,
-        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
-    };
-
-    return (int)syscall(SYS_openat2, cow->lower, path, &how, sizeof how);
+    return resolve_open(cow->lower, path, (unsigned)flags | O_NOFOLLOW,
+                        RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
 }
 
 /* --- filling ---------------------------------------------------------------------------------- */

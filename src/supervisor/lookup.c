@@ -10,12 +10,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "supervisor/notify.h"
 #include "supervisor/owned.h"
 #include "supervisor/proc.h"
+#include "supervisor/resolve.h"
 
 #define NUMBER_BYTES (3 * sizeof(int))
 
@@ -33,10 +33,6 @@ int lookup_start(const struct notification *notification, int directory)
 int lookup_path(const struct notification *notification, int directory, const char *path,
                 bool no_follow)
 {
-    const struct open_how how = {
-        .flags = O_PATH | O_CLOEXEC | (no_follow ? O_NOFOLLOW : 0),
-        .resolve = RESOLVE_NO_MAGICLINKS,
-    };
     owned_fd int start = -1;
     char own[PATH_MAX];
 
@@ -46,7 +42,7 @@ int lookup_path(const struct notification *notification, int directory, const ch
             return -1;
     }
     path = proc_own_path(notification, path, own, sizeof own);
-    return (int)syscall(SYS_openat2, start, path, &how, sizeof how);
+    return resolve_open(start, path, O_PATH | (no_follow ? O_NOFOLLOW : 0), RESOLVE_NO_MAGICLINKS);
 }
 
 bool lookup_name(int fd, char *path, size_t bytes)

@@ -11,11 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 
 #include "supervisor/notify.h"
 #include "supervisor/owned.h"
 #include "supervisor/policy.h"
+#include "supervisor/resolve.h"
 #include "supervisor/sandbox.h"
 #include "supervisor/virtual.h"
 
@@ -89,10 +89,6 @@ const char *proc_own_path(const struct notification *notification, const char *p
 static void answer_process(const struct notification *notification, pid_t pid, const char *rest,
                            int flags)
 {
-    const struct open_how how = {
-        .flags = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
-        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
-    };
     char path[sizeof "/proc/" + NUMBER_BYTES];
     owned_fd int directory = -1;
     owned_fd int fd = -1;
@@ -106,7 +102,8 @@ static void answer_process(const struct notification *notification, pid_t pid, c
         notify_fail(notification, EACCES);
         return;
     }
-    fd = (int)syscall(SYS_openat2, directory, rest, &how, sizeof how);
+    fd = resolve_open(directory, rest, O_RDONLY | O_NOCTTY | O_NONBLOCK,
+                      RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
     if (fd < 0) {
         notify_fail(notification, errno);
         return;

@@ -28,6 +28,7 @@
 #include "supervisor/notify.h"
 #include "supervisor/owned.h"
 #include "supervisor/policy.h"
+#include "supervisor/resolve.h"
 #include "supervisor/sandbox.h"
 #include "supervisor/status.h"
 
@@ -152,17 +153,14 @@ static int tell_report(const struct inside_report *report, struct error *error)
  * it is. */
 static int find_start(const struct run *run, const char *directory, int *start, struct error *error)
 {
-    const struct open_how how = {
-        .flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
-        .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
-    };
     int root = run->sandbox.policy->root;
 
     if (run->sandbox.cow)
         *start = cow_start_directory(run->sandbox.cow, directory);
     if (root < 0 || !directory)
         return 0;
-    *start = (int)syscall(SYS_openat2, root, directory, &how, sizeof how);
+    *start = resolve_open(root, directory, O_PATH | O_DIRECTORY,
+                          RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
     if (*start >= 0)
         return 0;
     (void)error_set(error, errno, "cannot start in %s", directory);

@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 
 #include "supervisor/defects.h"
 #include "supervisor/lookup.h"
@@ -19,6 +18,7 @@
 #include "supervisor/policy.h"
 #include "supervisor/proc.h"
 #include "supervisor/redo.h"
+#include "supervisor/resolve.h"
 #include "supervisor/sandbox.h"
 #include "supervisor/virtual.h"
 
@@ -133,17 +133,14 @@ bool redirect_name_inside(const struct notification *notification, char *path, s
 int redirect_find(const struct notification *notification, int directory, const char *path,
                   int flags, int *target)
 {
-    struct open_how how = {
-        .flags = O_PATH | O_CLOEXEC | (unsigned)(flags & (O_NOFOLLOW | O_DIRECTORY)),
-        .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
-    };
     char inside[PATH_MAX];
     int failed = make_path(notification, directory, path, inside, sizeof inside);
 
     if (failed != 0)
         return failed;
-    *target =
-        (int)syscall(SYS_openat2, notification->sandbox->policy->root, inside, &how, sizeof how);
+    *target = resolve_open(notification->sandbox->policy->root, inside,
+                           O_PATH | (unsigned)(flags & (O_NOFOLLOW | O_DIRECTORY)),
+                           RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
     return *target < 0 ? errno : 0;
 }
 

@@ -98,6 +98,20 @@ boxsup run --root="$root" -- "$programs/swaps_paths" /etc/passwd "/proc/..$work/
     outside 20000 >"$work/out" 2>&1 || fail "past the check: $(<"$work/out")"
 [[ $(<"$work/out") == opened\ [1-9]* ]] || fail "nothing was ever opened: $(<"$work/out")"
 
+# The kernel takes back a `..` below a root while anything is renamed anywhere: nobody inside is told.
+python3 -c 'import os, sys
+while True:
+    os.rename(sys.argv[1], sys.argv[2])
+    os.rename(sys.argv[2], sys.argv[1])' "$root/directory/nothing" "$root/directory/renamed" 2>"$work/err" &
+renames=$!
+dots=$(printf '../%.0s' {1..100})
+boxsup run --root=/ -- python3 -c 'import os, sys
+for i in range(3000):
+    os.close(os.open(sys.argv[1], os.O_RDONLY))' "${dots}etc/passwd" >"$work/out" 2>&1 ||
+    fail "among renames: $(tail -n 1 "$work/out")"
+kill "$renames" 2>/dev/null || fail "the renames ended: $(<"$work/err")"
+wait "$renames" || true
+
 # Nothing depends on what a process can find out: the mark of calls that boxsup has it make again.
 cp "$programs/knows_mark" "$root/directory"
 for file in /etc/shadow /etc/hostname "$work/only"; do
