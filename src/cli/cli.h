@@ -7,6 +7,7 @@
 #ifndef BOXLEDGER_CLI_CLI_H
 #define BOXLEDGER_CLI_CLI_H
 
+#include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/types.h>
@@ -151,6 +152,8 @@ const char *save_says_lost(const char *path);
 
 /* --- watch.c --- */
 
+struct ahead;
+
 /* One ledger that the command keeps. */
 struct watched {
     char *path; /* of a followed process's file; NULL: the memfd */
@@ -168,6 +171,7 @@ struct watched {
     uint64_t events_seen; /* that were looked at for limits nearly reached */
     bool warned[2];       /* by enum report_resource: once is enough */
     pid_t warning;        /* the process that writes it; 0: none */
+    struct ahead *ahead;  /* begun at its exit; NULL: nothing is */
 };
 struct watch {
     struct watched **items;
@@ -203,6 +207,19 @@ void warn_about_limits(struct watched *watched);
 /* Waits for it. */
 void warn_finish(struct watched *watched);
 
+/* --- ahead.c --- */
+
+struct ahead {
+    struct symbols *symbols;
+    int ledger;
+    pthread_t thread;
+    bool begun;
+};
+/* Begins to read what the names in a report of this ledger need, unless it has begun. */
+void ahead_begin(struct ahead *ahead, int ledger);
+/* Waits for it, if it has begun. */
+void ahead_finish(struct ahead *ahead);
+
 /* --- run.c --- */
 
 #define RUN_SIGNALS 8 /* that the command handles */
@@ -220,6 +237,7 @@ struct run {
     struct target target;
     struct watch watch;
     struct watched *root;
+    struct ahead ahead; /* of its names */
     char *shim;
     char *options;    /* BOXLEDGER_OPTIONS of the program */
     char *preload;    /* LD_PRELOAD of the program */

@@ -285,6 +285,9 @@ static int prepare(struct run *run)
     if (!run->shim || !watch_create_ledger(&ledger, &failure))
         return refuse(run, CLI_FAILED, "%s", failure.text);
     run->root = watch_add(&run->watch, ledger, NULL, 0);
+    run->ahead.symbols = run->output->symbols;
+    if (!run->arguments->options.follow.text) /* a child's warning is written by a fork */
+        run->root->ahead = &run->ahead;
     if (run->save.path && !save_begin(&run->save, run->save.path, ledger, &failure))
         return refuse(run, CLI_USAGE, "%s", failure.text);
     if (!make_directory(run))
@@ -493,6 +496,7 @@ int run_once(struct run *run, const char *ledger)
         status = start(run);
     if (status == 0) {
         run->wait_status = attend(run);
+        ahead_finish(&run->ahead);
         status = finish(run);
     }
     run->reports = run->output->count - reports_before;

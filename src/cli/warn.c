@@ -16,25 +16,12 @@
 #define SECONDS_MAX 30u      /* that the other process may take */
 #define LINE_MAX_BYTES 1024u /* what cli_say takes */
 
-/* Whether a frame is the C library's own: mmap's, open's. */
-static bool is_libc(const struct symbols_frame *frame)
-{
-    static const char *const names[] = {"libc.so", "libc-", "libpthread", "ld-linux", "ld-2"};
-    const char *name = strrchr(frame->object, '/');
-
-    name = name ? name + 1 : frame->object;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strncmp(name, names[i], strlen(names[i])) == 0)
-            return true;
-    return false;
-}
-
 static void put_place(FILE *out, const struct symbols_stack *stack)
 {
     const struct symbols_frame *frame = NULL;
 
     for (size_t i = 0; stack && i < stack->count && !frame; i++)
-        if (!is_libc(&stack->frames[i]))
+        if (!symbols_is_libc(stack->frames[i].object))
             frame = &stack->frames[i];
     if (!frame)
         (void)fputs("an unknown place", out);
@@ -103,6 +90,7 @@ static void look_and_tell(const struct watched *watched, const bool *which)
     struct reader *reader;
     struct report report;
 
+    symbols_name_one_place(symbols);
     /* In this order, so that no stack holds more than the process uses. */
     reader = reader_open_fd(watched->fd, "the ledger", &failure);
     kernel_look(&view, watched->pid);

@@ -191,6 +191,8 @@ static void serve_exit(struct watched *watched, uint32_t serial)
 {
     find_process(watched);
     watched->view.running = false;
+    if (watched->ahead)
+        ahead_begin(watched->ahead, watched->fd);
     if (watched->pid)
         look(watched);
     write_outside_word(watched->fd, offsetof(struct ledger_outside, checked), serial);

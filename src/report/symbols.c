@@ -57,6 +57,7 @@ struct symbols {
     struct object *objects;
     struct place *places;
     struct resolved *stacks;
+    bool one_place;
 };
 
 struct symbols *symbols_new(void)
@@ -84,6 +85,23 @@ void symbols_free(struct symbols *symbols)
         HASH_DEL(symbols->stacks, stack);
     arena_free(&symbols->arena);
     free(symbols);
+}
+
+void symbols_name_one_place(struct symbols *symbols)
+{
+    symbols->one_place = true;
+}
+
+bool symbols_is_libc(const char *object)
+{
+    static const char *const names[] = {"libc.so", "libc-", "libpthread", "ld-linux", "ld-2"};
+    const char *name = strrchr(object, '/');
+
+    name = name ? name + 1 : object;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strncmp(name, names[i], strlen(names[i])) == 0)
+            return true;
+    return false;
 }
 
 const struct ledger_module *symbols_module(const struct reader *reader, uint32_t generation,
@@ -476,12 +494,14 @@ const struct symbols_stack *symbols_resolve(struct symbols *symbols, const struc
         const struct place *place;
         struct object *object;
 
-        if (is_ours(path))
+        if (is_ours(path) || (symbols->one_place && symbols_is_libc(path)))
             continue;
         if (!module) {
             frames = base_grow(frames, count, sizeof *frames);
             frames[count++] = (struct symbols_frame){
                 .pc = pc, .offset = pc, .object = "", .function = "", .file = ""};
+            if (symbols->one_place)
+                break;
             continue;
         }
         object = find_object(symbols, path, module->build_id, module->build_id_len);
@@ -493,6 +513,8 @@ const struct symbols_stack *symbols_resolve(struct symbols *symbols, const struc
             frames[count].offset = pc - module->bias;
             frames[count++].object = arena_text(&symbols->arena, path, strlen(path));
         }
+        if (symbols->one_place)
+            break;
     }
     resolved = arena_alloc(&symbols->arena, sizeof *resolved);
     memcpy(&resolved->key, &key, sizeof key);
@@ -504,4 +526,66 @@ const struct symbols_stack *symbols_resolve(struct symbols *symbols, const struc
     free(frames);
     HASH_ADD(hh, symbols->stacks, key, sizeof key, resolved);
     return &resolved->stack;
+}
+
+/* --- ahead ---------------------------------------------------------------------------------------
+ */
+
+#define STACKS_AHEAD 4096u /* by then every object that matters has been met */
+
+/* What was met already, a byte each. */
+struct met {
+    struct symbols *symbols;
+    const struct reader *reader;
+    uint8_t *stacks, *modules;
+    unsigned count; /* of stacks */
+};
+
+static void meet(struct met *met, uint32_t stack)
+{
+    const struct reader *reader = met->reader;
+    const struct ledger_module *modules = reader_record(reader, LEDGER_MODULES, 0);
+    const struct ledger_stack *record;
+    const uint64_t *addresses;
+    unsigned depth;
+
+    if (met->count == STACKS_AHEAD || stack >= reader->tables[LEDGER_STACKS].count ||
+        met->stacks[stack])
+        return;
+    met->stacks[stack] = 1;
+    met->count++;
+    record = reader_stack(reader, stack, &addresses, &depth);
+    for (unsigned i = 0; record && i < depth; i++) {
+        uint64_t pc = (addresses[i] & ~LEDGER_FRAME_EXACT) - 1;
+        const struct ledger_module *module = symbols_module(reader, record->generation, pc);
+        const char *path = module ? reader_string(reader, module->path) : "";
+
+        if (!module || met->modules[module - modules] || is_ours(path))
+            continue;
+        met->modules[module - modules] = 1;
+        (void)find_place(met->symbols,
+                         find_object(met->symbols, path, module->build_id, module->build_id_len),
+                         pc - module->bias);
+    }
+}
+
+void symbols_read_ahead(struct symbols *symbols, const struct reader *reader)
+{
+    struct met met = {symbols, reader, base_alloc(reader->tables[LEDGER_STACKS].count + 1),
+                      base_alloc(reader->tables[LEDGER_MODULES].count + 1), 0};
+
+    for (uint64_t i = 0; i < reader->tables[LEDGER_FDS].count; i++) {
+        const struct ledger_fd *fd = reader_record(reader, LEDGER_FDS, i);
+
+        if ((fd->state & 7) == LEDGER_LIVE)
+            meet(&met, fd->stack);
+    }
+    for (uint64_t i = 0; i < reader->tables[LEDGER_MAPPINGS].count; i++) {
+        const struct ledger_mapping *mapping = reader_record(reader, LEDGER_MAPPINGS, i);
+
+        if (mapping->state == LEDGER_LIVE)
+            meet(&met, mapping->stack);
+    }
+    free(met.stacks);
+    free(met.modules);
 }

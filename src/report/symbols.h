@@ -28,6 +28,11 @@ struct symbols_stack {
 struct symbols;
 struct symbols *symbols_new(void);
 void symbols_free(struct symbols *symbols);
+/* From now on nothing but the innermost frame outside of the C library is named, for which much
+ * less is to be read: stacks end there. */
+void symbols_name_one_place(struct symbols *symbols);
+/* Whether an object is the C library's own: mmap is in it, open. */
+bool symbols_is_libc(const char *object);
 
 /* The module that held `pc` in a generation of the ledger's module table; NULL: none. */
 const struct ledger_module *symbols_module(const struct reader *reader, uint32_t generation,
@@ -36,6 +41,10 @@ const struct ledger_module *symbols_module(const struct reader *reader, uint32_t
 /* The stack with its names, kept by `symbols`; NULL if the ledger has none of that index. */
 const struct symbols_stack *symbols_resolve(struct symbols *symbols, const struct reader *reader,
                                             uint32_t stack);
+
+/* Opens the objects that the stacks of what is held lead through, and reads of their debug
+ * information what the first name needs: nearly all of the time that names take. */
+void symbols_read_ahead(struct symbols *symbols, const struct reader *reader);
 
 /* Demangles C++ and Rust (legacy and v0); returns `name` itself where it is neither. The result
  * lives in `arena`. */

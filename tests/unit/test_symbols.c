@@ -107,6 +107,7 @@ static const struct symbols_stack *resolve(struct symbols *symbols, struct reade
     }
     stack = writer_stack(&writer,
                          (const uint64_t[]){called_from | (exact ? LEDGER_FRAME_EXACT : 0), 0});
+    (void)writer_fd(&writer, 7, LEDGER_FD_FILE, stack);
     fd = writer_open(&writer);
     *reader = reader_open_fd(fd, "L", &failure);
     close(fd);
@@ -139,6 +140,31 @@ static void inlined_calls_are_expanded_with_their_lines(void **state)
     assert_true(stack->frames[0].line < stack->frames[1].line);
     assert_int_equal(stack->frames[0].pc, called_from - 1);
     reader_close(reader);
+    symbols_free(symbols);
+}
+
+static void what_was_read_ahead_makes_the_same_names(void **state)
+{
+    struct symbols *symbols = symbols_new(), *ahead = symbols_new();
+    const struct symbols_stack *stack, *same;
+    const struct ledger_fd *held;
+    struct reader *reader;
+
+    (void)state;
+    stack = resolve(symbols, &reader, NULL, false);
+    held = reader_record(reader, LEDGER_FDS, 7);
+    symbols_read_ahead(ahead, reader);
+    same = symbols_resolve(ahead, reader, held->stack);
+    assert_non_null(stack);
+    assert_non_null(same);
+    assert_int_equal(same->count, stack->count);
+    for (size_t i = 0; i < stack->count; i++) {
+        assert_string_equal(same->frames[i].function, stack->frames[i].function);
+        assert_string_equal(same->frames[i].file, stack->frames[i].file);
+        assert_int_equal(same->frames[i].line, stack->frames[i].line);
+    }
+    reader_close(reader);
+    symbols_free(ahead);
     symbols_free(symbols);
 }
 
@@ -209,6 +235,36 @@ static void code_outside_of_all_modules_has_only_an_address(void **state)
     symbols_free(symbols);
 }
 
+static void one_place_is_the_innermost_outside_of_the_c_library(void **state)
+{
+    struct symbols *symbols = symbols_new();
+    const struct symbols_stack *stack;
+    struct ledger_writer writer;
+    struct failure failure = {0};
+    struct reader *reader;
+    uint32_t index, inside;
+    int fd;
+
+    (void)state;
+    writer_begin(&writer);
+    (void)writer_module(&writer, "/none/libc.so.6", 0x1000, 0x2000);
+    (void)writer_module(&writer, "/none/program", 0x3000, 0x4000);
+    index = writer_stack(&writer, (const uint64_t[]){0x1010, 0x3010, 0x3020, 0x1020, 0});
+    inside = writer_stack(&writer, (const uint64_t[]){0x1010, 0x1020, 0});
+    fd = writer_open(&writer);
+    reader = reader_open_fd(fd, "L", &failure);
+    close(fd);
+    writer_end(&writer);
+    symbols_name_one_place(symbols);
+    stack = symbols_resolve(symbols, reader, index);
+    assert_int_equal(stack->count, 1);
+    assert_int_equal(stack->frames[0].offset, 0xf);
+    assert_string_equal(stack->frames[0].object, "/none/program");
+    assert_int_equal(symbols_resolve(symbols, reader, inside)->count, 0);
+    reader_close(reader);
+    symbols_free(symbols);
+}
+
 static void names_of_cxx_and_both_manglings_of_rust_are_demangled(void **state)
 {
     static const char *const names[][2] = {
@@ -232,9 +288,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(inlined_calls_are_expanded_with_their_lines),
+        cmocka_unit_test(what_was_read_ahead_makes_the_same_names),
         cmocka_unit_test(an_interrupted_instruction_is_looked_up_itself),
         cmocka_unit_test(another_build_of_the_file_gives_no_names),
         cmocka_unit_test(code_outside_of_all_modules_has_only_an_address),
+        cmocka_unit_test(one_place_is_the_innermost_outside_of_the_c_library),
         cmocka_unit_test(names_of_cxx_and_both_manglings_of_rust_are_demangled),
     };
 
