@@ -224,6 +224,16 @@ void ahead_finish(struct ahead *ahead);
 
 #define RUN_SIGNALS 8 /* that the command handles */
 
+/* Those that the C library keeps to itself, below SIGRTMIN: it handles one as soon as there is a
+ * second thread, and sigaction(3) knows nothing of them. As rt_sigaction(2) takes them. */
+#define RUN_INTERNAL_SIGNALS 2
+struct run_action {
+    void *handler;
+    unsigned long flags;
+    void *restorer;
+    uint64_t mask;
+};
+
 /* A program, run once or more. */
 struct run {
     struct arguments *arguments;
@@ -246,6 +256,7 @@ struct run {
     char *directory;  /* of followed processes' ledgers; NULL */
     /* what the program is to find as it was */
     struct sigaction actions_before[RUN_SIGNALS];
+    struct run_action internal_before[RUN_INTERNAL_SIGNALS];
     sigset_t mask_before;
     struct rlimit stack_before;
     int *inherited; /* descriptors, but for the standard ones */

@@ -12,7 +12,9 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 
@@ -93,6 +95,12 @@ static void keep_from_program(struct run *run, int fd)
 
 _Static_assert(HANDLED == RUN_SIGNALS, "struct run keeps what each was before");
 
+/* The n-th of those that the C library keeps to itself. */
+static void internal_action(int n, const struct run_action *to, struct run_action *was)
+{
+    (void)syscall(SYS_rt_sigaction, SIGRTMIN - RUN_INTERNAL_SIGNALS + n, to, was, sizeof was->mask);
+}
+
 void run_begin(struct run *run, struct arguments *arguments, struct output *output)
 {
     struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART};
@@ -110,6 +118,8 @@ void run_begin(struct run *run, struct arguments *arguments, struct output *outp
     (void)sigfillset(&action.sa_mask);
     for (size_t i = 0; i < HANDLED; i++)
         (void)sigaction(handled[i], &action, &run->actions_before[i]);
+    for (int i = 0; i < RUN_INTERNAL_SIGNALS; i++)
+        internal_action(i, NULL, &run->internal_before[i]);
 }
 
 /* What the program would have without us; reports of earlier runs have changed it. */
@@ -117,6 +127,8 @@ static void restore_process(const struct run *run)
 {
     for (size_t i = 0; i < HANDLED; i++)
         (void)sigaction(handled[i], &run->actions_before[i], NULL);
+    for (int i = 0; i < RUN_INTERNAL_SIGNALS; i++)
+        internal_action(i, &run->internal_before[i], NULL);
     (void)setrlimit(RLIMIT_STACK, &run->stack_before);
     (void)sigprocmask(SIG_SETMASK, &run->mask_before, NULL);
 }
