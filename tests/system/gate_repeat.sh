@@ -79,7 +79,7 @@ child = os.posix_spawn("$boxledger", ["boxledger"] + sys.argv[1:], os.environ)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 END
 chmod 755 "$work/spawns"
-(ulimit -Ss 1024 && boxledger=$work/spawns && gate 1 --repeat=3 --ledger="$work/ledger" --report="$work/r" -- "$work/looks")
+(ulimit -Ss 1024 && boxledger=$work/spawns gate 1 --repeat=3 --ledger="$work/ledger" --report="$work/r" -- "$work/looks")
 cmp "$work/looked.0" "$work/looked.1" || fail "the second run does not begin as the first"
 cmp "$work/looked.0" "$work/looked.2" || fail "the third run does not begin as the first"
 for run in 1 2 3; do
