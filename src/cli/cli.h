@@ -123,6 +123,11 @@ bool output_has_errors(const struct output *output);
 /* Drops all; with `undo`, a file that output_begin created goes, too. */
 void output_free(struct output *output, bool undo);
 
+/* --- streams.c --- */
+
+/* From now on stdout and stderr wait where they would be told EAGAIN. */
+void streams_begin(void);
+
 /* --- save.c --- */
 
 /* Gives back the pages of a finished ledger's file that hold nothing. */
@@ -258,7 +263,7 @@ struct run {
     struct sigaction actions_before[RUN_SIGNALS];
     struct run_action internal_before[RUN_INTERNAL_SIGNALS];
     sigset_t mask_before;
-    struct rlimit stack_before;
+    struct rlimit stack_before, files_before;
     int *inherited; /* descriptors, but for the standard ones */
     size_t inherited_count;
 };

@@ -102,6 +102,7 @@ int main(int argc, char **argv)
     const char *subcommand = argc > 1 ? argv[1] : NULL;
 
     occupy_standard_descriptors();
+    streams_begin();
     if (!subcommand) {
         cli_say("what is to be done? boxledger run COMMAND..., boxledger gate COMMAND..., "
                 "boxledger report LEDGER..., boxledger --help");

@@ -101,6 +101,17 @@ static void internal_action(int n, const struct run_action *to, struct run_actio
     (void)syscall(SYS_rt_sigaction, SIGRTMIN - RUN_INTERNAL_SIGNALS + n, to, was, sizeof was->mask);
 }
 
+/* Each followed child takes two. The program has its own limit. */
+static void allow_files(struct run *run)
+{
+    struct rlimit most;
+
+    (void)getrlimit(RLIMIT_NOFILE, &run->files_before);
+    most = run->files_before;
+    most.rlim_cur = most.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &most);
+}
+
 void run_begin(struct run *run, struct arguments *arguments, struct output *output)
 {
     struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART};
@@ -112,6 +123,7 @@ void run_begin(struct run *run, struct arguments *arguments, struct output *outp
                         .watch.inotify = -1,
                         .watch.lock = -1};
     (void)getrlimit(RLIMIT_STACK, &run->stack_before);
+    allow_files(run);
     each_passed_on(run, note_inherited);
     (void)sigemptyset(&none);
     (void)sigprocmask(SIG_BLOCK, &none, &run->mask_before);
@@ -130,6 +142,7 @@ static void restore_process(const struct run *run)
     for (int i = 0; i < RUN_INTERNAL_SIGNALS; i++)
         internal_action(i, &run->internal_before[i], NULL);
     (void)setrlimit(RLIMIT_STACK, &run->stack_before);
+    (void)setrlimit(RLIMIT_NOFILE, &run->files_before);
     (void)sigprocmask(SIG_SETMASK, &run->mask_before, NULL);
 }
 

@@ -274,7 +274,8 @@ static bool is_known(const struct watch *watch, const char *path)
     return false;
 }
 
-/* Adds a file of the directory. Returns false if it is not a ledger yet, but may become one. */
+/* Adds a file of the directory. Returns false if it is not a ledger yet, but may become one, or
+ * cannot be had yet. */
 static bool add_file(struct watch *watch, const char *path)
 {
     struct watched *watched;
@@ -285,8 +286,8 @@ static bool add_file(struct watch *watch, const char *path)
     if (is_known(watch, path))
         return true;
     fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
-    if (fd < 0)
-        return true;
+    if (fd < 0) /* ours are used up: there will be some again */
+        return errno != EMFILE && errno != ENFILE && errno != ENOMEM;
     if (fstat(fd, &file) < 0 || !S_ISREG(file.st_mode)) {
         close(fd);
         return true;

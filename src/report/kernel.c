@@ -208,6 +208,16 @@ static uint64_t monotonic_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+/* While a process is taken apart its lists end early, and nothing says so. Its memory goes first,
+ * and its program with it, before any of its descriptors: do_exit() in kernel/exit.c. */
+static bool is_taken_apart(pid_t pid)
+{
+    char path[64], target;
+
+    (void)snprintf(path, sizeof path, "/proc/%lld/exe", (long long)pid);
+    return readlink(path, &target, sizeof target) < 0 && (errno == ENOENT || errno == ESRCH);
+}
+
 void kernel_look(struct kernel_view *view, pid_t pid)
 {
     free(view->fds);
@@ -220,8 +230,8 @@ void kernel_look(struct kernel_view *view, pid_t pid)
     look_at_fds(view, pid);
     look_at_ranges(view, pid);
     look_at_limits(view, pid);
-    if (!view->ranges_known && view->fd_count == 0)
-        view->fds_known = false; /* a zombie, or gone */
+    if (is_taken_apart(pid))
+        view->fds_known = view->ranges_known = false;
 }
 
 /* --- owners that nobody reaped ------------------------------------------------------------------
@@ -278,6 +288,8 @@ void kernel_look_at_owners(struct kernel_view *view, pid_t pid, int ledger_fd)
         view->gone = base_grow(view->gone, view->gone_count, sizeof *view->gone);
         view->gone[view->gone_count++] = owner->serial;
     }
+    if (is_taken_apart(pid)) /* its children have been given to another */
+        view->gone_count = 0;
     if (view->gone_count)
         qsort(view->gone, view->gone_count, sizeof *view->gone, by_value);
 }

@@ -72,12 +72,17 @@ static uint32_t known_child(const struct sandbox_event *event, int pid)
         __atomic_load_n(&event->sandbox->children, __ATOMIC_RELAXED) == 0) {
         return owner;
     }
-    for (unsigned i = 0; i < ANCESTORS && pid > 1 && owner == 0; i++) {
-        pid = parent_of(pid);
-        if (pid == event->pid) {
+    int at = pid;
+    for (unsigned i = 0; i < ANCESTORS && at > 1 && owner == 0; i++) {
+        at = parent_of(at);
+        if (at == event->pid) {
             return 0; /* a child that was made unseen */
         }
-        owner = pid > 1 ? child_owner_lately(event->sandbox, event->ledger, pid) : 0;
+        if (at == 0) {
+            at = pid; /* one of them has died, and its children have another parent now */
+        } else if (at > 1) {
+            owner = child_owner_lately(event->sandbox, event->ledger, at);
+        }
     }
     return owner;
 }

@@ -104,17 +104,13 @@ struct ruleset {
     uint64_t handled;
 };
 
-/* Grants `access` to what `name` in `directory` is, and below it. */
-static int grant(const struct ruleset *ruleset, int directory, const char *name, uint64_t access,
-                 struct error *error)
+/* Grants `access` to what is open by O_PATH, and below it; `name` is for the message. */
+static int grant_open(const struct ruleset *ruleset, int fd, mode_t mode, const char *name,
+                      uint64_t access, struct error *error)
 {
-    owned_fd int fd = openat(directory, name, O_PATH | O_CLOEXEC);
     struct landlock_path_beneath_attr rule;
-    struct stat status;
 
-    if (fd < 0 || fstat(fd, &status) != 0)
-        return error_set(error, errno, "cannot open %s", name);
-    if (!S_ISDIR(status.st_mode))
+    if (!S_ISDIR(mode))
         access &= OF_FILES;
     rule.allowed_access = access & ruleset->handled;
     rule.parent_fd = fd;
@@ -124,17 +120,31 @@ static int grant(const struct ruleset *ruleset, int directory, const char *name,
     return 0;
 }
 
-/* What is not there, or not for us, cannot be granted, and is not missed. */
+/* Grants `access` to what `name` in `directory` is, and below it. */
+static int grant(const struct ruleset *ruleset, int directory, const char *name, uint64_t access,
+                 struct error *error)
+{
+    owned_fd int fd = openat(directory, name, O_PATH | O_CLOEXEC);
+    struct stat status;
+
+    if (fd < 0 || fstat(fd, &status) != 0)
+        return error_set(error, errno, "cannot open %s", name);
+    return grant_open(ruleset, fd, status.st_mode, name, access, error);
+}
+
+/* What is not there, not for us, or on a mount whose server is dead, cannot be granted, and is not
+ * missed. */
 static int grant_if_there(const struct ruleset *ruleset, int directory, const char *name,
                           uint64_t access, struct error *error)
 {
-    struct error why = {0};
+    owned_fd int fd = openat(directory, name, O_PATH | O_CLOEXEC);
+    struct stat status;
 
-    if (grant(ruleset, directory, name, access, &why) == 0 || why.number == ENOENT ||
-        why.number == EACCES || why.number == ENOTDIR || why.number == ELOOP || why.number == ENXIO)
-        return 0;
-    *error = why;
-    return -1;
+    if (fd >= 0 && fstat(fd, &status) == 0)
+        return grant_open(ruleset, fd, status.st_mode, name, access, error);
+    if (errno == EMFILE || errno == ENFILE || errno == ENOMEM)
+        return error_set(error, errno, "cannot open %s", name);
+    return 0;
 }
 
 /* What is not granted, as absolute paths without links; ends in NULL. */

@@ -92,6 +92,10 @@ static void end_orphan(pid_t pid)
 
 int children_begin(struct error *error)
 {
+    const struct sigaction waited_for = {.sa_handler = SIG_DFL};
+
+    /* Ignored by whoever started us, the kernel reaps each child before we know how it ended. */
+    (void)sigaction(SIGCHLD, &waited_for, NULL);
     if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0)
         return error_set(error, errno, "cannot become a subreaper");
     if (each_child(learn) != 0)

@@ -81,6 +81,7 @@ int cow_open_lower(const struct cow *cow, const char *path, int flags)
 
 /* --- filling ---------------------------------------------------------------------------------- */
 
+/* ESTALE: it is no link any more. */
 static int add_link(int directory, int from, const char *name, const struct stat *status)
 {
     const struct timespec times[2] = {status->st_atim, status->st_mtim};
@@ -88,7 +89,7 @@ static int add_link(int directory, int from, const char *name, const struct stat
     ssize_t length = readlinkat(from, name, text, sizeof text - 1);
 
     if (length < 0)
-        return errno;
+        return errno == ENOENT ? 0 : errno == EINVAL ? ESTALE : errno;
     text[length] = 0;
     if (symlinkat(text, directory, name) != 0)
         return errno;
@@ -115,6 +116,8 @@ static int add_entry(int directory, int from, const char *name)
         if (fd < 0 || fchmod(fd, COW_STANDS_FOR) != 0)
             failed = errno;
     }
+    if (failed == ESTALE)
+        return add_entry(directory, from, name);
     return failed == EEXIST ? 0 : failed;
 }
 
@@ -211,6 +214,8 @@ int cow_copy_up(const struct cow *cow, int directory, const char *name, bool emp
     if (failed != 0)
         return failed;
     from = cow_open_lower(cow, path, O_RDONLY | O_NONBLOCK);
+    if (from < 0 && errno == EWOULDBLOCK) /* a regular file with a lease: as for open(2) */
+        from = cow_open_lower(cow, path, O_RDONLY);
     if (from < 0 || fstat(from, &status) != 0)
         return errno;
     if (!S_ISREG(status.st_mode))

@@ -96,6 +96,22 @@ int notify_read(const struct notification *notification, uint64_t address, void 
     return notify_is_valid(notification) ? 0 : EPERM;
 }
 
+bool notify_touch(const struct notification *notification, uint64_t address, size_t bytes)
+{
+    const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    uint64_t end = address + bytes;
+
+    for (uint64_t at = address; at < end; at = (at / page + 1) * page) {
+        char byte;
+        struct iovec here = {&byte, 1};
+        struct iovec there = {(void *)(uintptr_t)at, 1};
+
+        if (process_vm_readv(notify_thread(notification), &here, 1, &there, 1, 0) != 1)
+            return false;
+    }
+    return notify_is_valid(notification);
+}
+
 int notify_write(const struct notification *notification, uint64_t address, const void *from,
                  size_t bytes)
 {
@@ -111,6 +127,8 @@ int notify_write(const struct notification *notification, uint64_t address, cons
     if (!notify_is_valid(notification))
         return EPERM;
     written = pwrite(memory, from, bytes, (off_t)address);
+    if (written != (ssize_t)bytes && notify_touch(notification, address, bytes))
+        written = pwrite(memory, from, bytes, (off_t)address);
     return written == (ssize_t)bytes ? 0 : EFAULT;
 }
 

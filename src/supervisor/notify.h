@@ -47,6 +47,10 @@ int notify_read_text(const struct notification *notification, uint64_t address, 
 /* Reads so many bytes. 0, or an errno value: EFAULT, EPERM. */
 int notify_read(const struct notification *notification, uint64_t address, void *to, size_t bytes);
 
+/* Has pages come that are filled when they are touched (--shadow-lazy): through /proc/PID/mem,
+ * which does not wait for them, they are not there. False: they cannot be had. */
+bool notify_touch(const struct notification *notification, uint64_t address, size_t bytes);
+
 /* Writes to its memory. 0, or an errno value: EFAULT, EPERM. */
 int notify_write(const struct notification *notification, uint64_t address, const void *from,
                  size_t bytes);

@@ -140,6 +140,8 @@ void opens_answer(const struct notification *notification)
         return;
     }
     target = lookup_path(notification, request.directory, path, request.flags & O_NOFOLLOW);
-    if (!answer_virtual(notification, target, request.flags))
+    if (target < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM))
+        notify_fail(notification, errno); /* ours; what it means is not known */
+    else if (!answer_virtual(notification, target, request.flags))
         notify_continue(notification);
 }

@@ -22,6 +22,9 @@
 /* A line of /proc/PID/status is shorter. */
 #define LINE_BYTES 256
 #define NUMBER_BYTES (3 * sizeof(pid_t))
+/* Until it is believed that a process above cannot be read: there is none above those that another
+ * pid namespace has put here. */
+#define CLIMBS 8
 
 /* Of the machine. Read-only, and only if everybody may read them. Ends in '/': all below. */
 static const char *const permitted[] = {
@@ -49,13 +52,25 @@ pid_t proc_process_of(pid_t thread)
     return read_status(thread, "Tgid:");
 }
 
-/* Whether a process is the sandbox's first or below it. */
-static bool is_inside(const struct sandbox *sandbox, pid_t pid)
+/* Which process above it, or itself, is the sandbox's first or none of a sandbox's; 0: one could
+ * not be read. */
+static pid_t climb(const struct sandbox *sandbox, pid_t pid)
 {
     pid = proc_process_of(pid);
     while (pid > 1 && pid != sandbox->main)
         pid = read_status(pid, "PPid:");
-    return pid == sandbox->main;
+    return pid;
+}
+
+/* Whether a process is the sandbox's first or below it. While we climb a parent may die, and its
+ * children have another one then. */
+static bool is_inside(const struct sandbox *sandbox, pid_t pid)
+{
+    pid_t top = climb(sandbox, pid);
+
+    for (unsigned climbs = 1; top == 0 && climbs < CLIMBS; climbs++)
+        top = climb(sandbox, pid);
+    return top == sandbox->main;
 }
 
 /* What is behind a prefix that ends before a '/', or NULL. */

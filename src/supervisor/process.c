@@ -235,12 +235,13 @@ static int serve(struct run *run, struct process_result *result, struct error *e
 
         if (ready < 0 && errno != EINTR)
             return error_set(error, errno, "cannot wait for the sandbox");
-        /* A sandbox that never stops asking has no more time than others. */
-        if (ready == 0 || time_left(run) == 0) {
+        /* One that never stops asking has no more time than others; one that has ended in time has,
+         * however late we look. */
+        if (!(ready > 0 && polled[PROCESS].revents) && time_left(run) == 0) {
             result->timed_out = true;
             return 0;
         }
-        if (ready < 0)
+        if (ready <= 0)
             continue;
         if (polled[CONTROL].revents) {
             polled[CONTROL].fd = -1;

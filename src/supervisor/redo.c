@@ -163,8 +163,11 @@ static size_t read_pointers(const struct redo *redo, uint64_t own, size_t index,
                             uint64_t pointers[POINTERS])
 {
     size_t count = 0;
-    ssize_t got = pread(redo->memory, pointers, POINTERS * sizeof *pointers,
-                        (off_t)(own + index * sizeof *pointers));
+    uint64_t address = own + index * sizeof *pointers;
+    ssize_t got = pread(redo->memory, pointers, POINTERS * sizeof *pointers, (off_t)address);
+
+    if (got <= 0 && notify_touch(redo->notification, address, sizeof *pointers))
+        got = pread(redo->memory, pointers, POINTERS * sizeof *pointers, (off_t)address);
 
     while (count < (size_t)(got > 0 ? got : 0) / sizeof *pointers)
         if (pointers[count++] == 0)

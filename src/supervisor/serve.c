@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -13,6 +14,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 
 #include "supervisor/children.h"
 #include "supervisor/error.h"
@@ -26,6 +28,9 @@
 
 /* A longer line is no request. */
 #define LINE_BYTES ((size_t)1024 * 1024)
+
+/* Before what there is no room for is tried again. */
+static const struct timespec no_room_pause = {.tv_nsec = 10000000};
 
 struct serve;
 
@@ -139,10 +144,19 @@ static void *run_worker(void *argument)
     struct serve *serve = worker->serve;
 
     while (!atomic_load(&serve->stops)) {
-        owned_fd int connection = accept4(serve->socket, NULL, NULL, SOCK_CLOEXEC);
+        struct pollfd asked = {.fd = serve->socket, .events = POLLIN};
+        owned_fd int connection = -1;
 
-        if (connection < 0)
-            continue; /* interrupted, or gone already, or we stop */
+        /* One that waits in accept(2) holds a number already. */
+        if (poll(&asked, 1, -1) < 0)
+            continue;
+        connection = accept4(serve->socket, NULL, NULL, SOCK_CLOEXEC);
+        if (connection < 0) {
+            /* Another worker has it, it is gone already, or we stop; or there is no room. */
+            if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
+                (void)nanosleep(&no_room_pause, NULL);
+            continue;
+        }
         if (!take_connection(worker, connection))
             break;
         serve_connection(worker, connection);
@@ -160,7 +174,7 @@ static int open_socket(struct serve *serve, struct error *error)
     if (strlen(serve->options->socket) >= sizeof address.sun_path)
         return error_set(error, ENAMETOOLONG, "%s", serve->options->socket);
     memcpy(address.sun_path, serve->options->socket, strlen(serve->options->socket));
-    serve->socket = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    serve->socket = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (serve->socket < 0)
         return error_set(error, errno, "cannot make a socket");
     mask = umask(S_IRWXG | S_IRWXO);

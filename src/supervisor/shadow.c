@@ -254,8 +254,11 @@ void shadow_answer_open(const struct notification *notification, int target, int
     owned_fd int fd = -1;
     char path[PATH_MAX];
     int copy = -1; /* the sandbox's, until it ends */
-    int failed = errno;
+    int failed;
 
+    if (from < 0 && errno == EWOULDBLOCK) /* a regular file with a lease: as for open(2) */
+        from = lookup_open(target, O_RDONLY);
+    failed = errno;
     if (from >= 0)
         failed = lookup_name(from, path, sizeof path) ? find_or_copy(sandbox, &from, path, &copy)
                                                       : ENOENT;

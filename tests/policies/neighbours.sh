@@ -4,7 +4,7 @@
 . "$(dirname "$0")/../system/harness.sh"
 programs=${BOXLEDGER_POLICY_PROGRAMS:-$build/tests/policies}
 rounds=8
-[[ $long == 0 ]] || rounds=32
+[[ $long == 0 ]] || rounds=32 limit=900
 
 shimmed neighbours 1000 $rounds 1 merged || fail "without placement"
 options=placement

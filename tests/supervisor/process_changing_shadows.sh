@@ -7,6 +7,7 @@ truncate -s 64M "$work/files/file"
 
 # while_it MODE SCRIPT: a script in the sandbox, while the file is changed all the time.
 while_it() {
+    truncate -s 64M "$work/files/file"
     python3 -c '
 import os, sys
 fd = os.open(sys.argv[1], os.O_RDWR)
@@ -20,8 +21,10 @@ while True:
     else: # shrinks
         os.ftruncate(fd, size)
         os.ftruncate(fd, 1)' "$work/files/file" "$1" &
-    local writer=$!
+    local writer=$! before
+    before=$(stat -c %z "$work/files/file")
     trap 'kill -KILL $writer 2>/dev/null || :; rm -rf "$work"' EXIT
+    while [[ $(stat -c %z "$work/files/file") == "$before" ]]; do sleep 0.02; done
     boxsup run --shadow="$work/files" --timeout=60 -- python3 -c "$2" "$work/files/file" \
         >"$work/out" 2>"$work/err" || fail "$1: status $?: $(<"$work/err")"
     kill -KILL $writer

@@ -18,15 +18,13 @@ null() {
     pid=$!
     local number i
     trap 'kill -KILL $pid 2>/dev/null || :; rm -rf "$work"' EXIT
-    # Until it has others.
-    for ((i = 0; i < 6000; i++)); do
-        [[ ! -e /proc/$pid/fd/3 ]] || break
-        sleep 0.01
-    done
-    ((i < 6000)) || fail "$*: does not start"
+    # Until it has others. It may have been given some, and begins like this shell.
     for number in 0 1 2; do
-        [[ $(readlink "/proc/$pid/fd/$number") == /dev/null ]] ||
-            fail "$*: $number is $(readlink "/proc/$pid/fd/$number")"
+        for ((i = 0; i < 6000; i++)); do
+            [[ ! -e /proc/$pid/fd/3 || $(readlink "/proc/$pid/fd/$number") != /dev/null ]] || break
+            sleep 0.01
+        done
+        ((i < 6000)) || fail "$*: $number is $(readlink "/proc/$pid/fd/$number")"
     done
     kill -TERM "$pid"
     wait "$pid" 2>/dev/null || :

@@ -155,7 +155,7 @@ rm -rf "$work/uppers"/*
 
 # A pipe that nobody writes to does not keep boxsup from the sandbox's end.
 status=0
-timeout -k 5 "$limit" "$boxsup" run --timeout=1 --cow="$directory" --directory="$directory" \
+timeout -k 5 "$limit" "$boxsup" run --timeout=4 --cow="$directory" --directory="$directory" \
     --write="$work/fifos" -- sh -c 'while :; do cat ../fifos/begun; done' >"$work/out" 2>&1 || status=$?
 [[ $status -eq $timed_out ]] || fail "a pipe: status $status, not $timed_out"
 grep -q "Interrupted system call" "$work/out" || fail "a pipe: $(<"$work/out")"

@@ -3,6 +3,7 @@
 . "$(dirname "$0")/process.sh"
 kills=1000
 ((long)) && kills=10000
+seconds=$((1000 + $$)) # by which they are told from other tests
 
 cat >"$work/killer.py" <<'EOF'
 import os, random, signal, subprocess, sys, time
@@ -31,7 +32,7 @@ EOF
 
 # Nothing but a kill ends one of these before its time.
 timeout -k 5 "$limit" python3 "$work/killer.py" "$kills" \
-    "$boxsup" churn --any-status --count="$kills" --jobs=4 -- "$programs/floods" 60 \
+    "$boxsup" churn --any-status --count="$kills" --jobs=4 -- "$programs/floods" $seconds \
     >"$work/out" 2>"$work/err" || fail "status $?: $(tail -n 3 "$work/out" "$work/err")"
 
 # figure FILE NAME
@@ -42,4 +43,4 @@ python3 -c 'import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:]))' \
 [[ $(tail -n 1 "$work/out") == "$kills done"*" 0 live"* ]] || fail "$(tail -n 1 "$work/out")"
 [[ $(figure "$work/out" descriptors) -eq $(figure "$work/calm" descriptors) ]] ||
     fail "descriptors stay: $(tail -n 1 "$work/out")"
-[[ $(pgrep -c -f "^$programs/floods 60") -eq 0 ]] || fail "processes stay"
+[[ $(pgrep -c -f "^$programs/floods $seconds\$") -eq 0 ]] || fail "processes stay"

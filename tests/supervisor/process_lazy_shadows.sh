@@ -56,7 +56,8 @@ fd = os.open('$work/files/one', 0)
 print(mmap.mmap(fd, 0, access=mmap.ACCESS_READ)[5000000], os.pread(fd, 5, 7))" \
         >"$work/out" 2>"$work/err" || fail "${as[*]} churn: $(tail -n 2 "$work/out" "$work/err")"
     [[ $(tail -n 1 "$work/out") =~ " 0 live, "([0-9]+)" descriptors" ]]
-    ((BASH_REMATCH[1] < 12)) || fail "${as[*]} churn: $(tail -n 1 "$work/out")"
+    # Three jobs have less than that; those that this shell was given are not boxsup's.
+    ((BASH_REMATCH[1] < 12 + $(find "/proc/$$/fd" -mindepth 1 | wc -l))) || fail "${as[*]} churn: $(tail -n 1 "$work/out")"
 }
 each_way all
 

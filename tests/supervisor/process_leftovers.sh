@@ -20,6 +20,7 @@ each_way ends
 
 # What the supervisor was started beside is not its own.
 (sleep "$mark" & exec "$boxsup" run -- true)
+for ((i = 0; i < 100 && $(left) == 0; i++)); do sleep 0.05; done
 [[ $(left) -eq 1 ]] || fail "boxsup ended a process that is no sandbox's"
 kill "$(pgrep -f "^sleep $mark\$")"
 

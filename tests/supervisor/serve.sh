@@ -37,6 +37,17 @@ stop() {
 }
 ask() { timeout -k 5 "$limit" python3 -c "$1" "$socket" "$work" || fail "${as[*]} asked: $1"; }
 descriptors() { find "/proc/$server/fd" -mindepth 1 | wc -l; }
+# What it holds when it has noticed that nobody asks any more.
+held() {
+    local now last=-1 i
+    for ((i = 0; i < 50; i++)); do
+        now=$(descriptors)
+        [[ $now -ne $last ]] || break
+        last=$now
+        sleep 0.2
+    done
+    echo "$now"
+}
 
 talk() {
     start --hostname=served --write="$work/w"
@@ -73,7 +84,7 @@ assert len(much["stdout"]) == 1 << 20 and much["stdout_cut"] and much["stderr"] 
 assert binary["stdout"] == "?a\0b" and not binary["stdout_cut"], binary'
     # Many at once; afterwards it holds what it held.
     local before
-    before=$(descriptors)
+    before=$(held)
     ask '
 import sys; sys.path.insert(0, sys.argv[2]); from ask import *
 wrong = []
@@ -94,6 +105,16 @@ talk
 as=(env "LD_PRELOAD=$shim")
 talk
 as=()
+
+# With no descriptor left for those who ask it waits; it does not try again and again.
+as=(prlimit --nofile=36:)
+start --jobs=32
+as=()
+sleep 1
+read -r -a figures <"/proc/$server/stat"
+((figures[13] + figures[14] < $(getconf CLK_TCK) / 4)) ||
+    fail "it computed for $((figures[13] + figures[14])) ticks while nobody asked"
+stop
 
 # Another user: the path refuses, and if that is open, the process does.
 if [[ $(id -u) -eq 0 ]]; then

@@ -20,7 +20,7 @@
 struct swap {
     char path[BYTES]; /* written without any care: that is the attack */
     const char *harmless, *guarded;
-    atomic_bool done;
+    atomic_bool begun, done;
 };
 
 static void *change(void *argument)
@@ -34,6 +34,7 @@ static void *change(void *argument)
         memcpy(swap->path, swap->harmless, strlen(swap->harmless) + 1);
         for (volatile int wait = 0; wait < 500; wait++)
             ;
+        atomic_store(&swap->begun, true);
     }
     return NULL;
 }
@@ -52,6 +53,8 @@ int main(int argc, char **argv)
     memcpy(swap.path, swap.harmless, strlen(swap.harmless) + 1);
     if (pthread_create(&thread, NULL, change, &swap) != 0)
         return 2;
+    while (!atomic_load(&swap.begun))
+        ;
     for (long round = strtol(argv[4], NULL, 10); round > 0; round--) {
         int fd = open(swap.path, O_RDONLY | O_CLOEXEC);
         ssize_t got = fd >= 0 ? read(fd, text, sizeof text - 1) : 0;

@@ -23,7 +23,7 @@
 struct swap {
     char path[BYTES], directory[BYTES], other[BYTES]; /* written without any care: the attack */
     const char *harmless, *guarded;
-    atomic_bool done;
+    atomic_bool begun, done;
 };
 
 static void put(struct swap *swap, const char *directory)
@@ -48,6 +48,7 @@ static void *change(void *argument)
         put(swap, swap->harmless);
         for (volatile int wait = 0; wait < 300; wait++)
             ;
+        atomic_store(&swap->begun, true);
     }
     return NULL;
 }
@@ -102,6 +103,8 @@ int main(int argc, char **argv)
     put(&swap, swap.harmless);
     if (pthread_create(&thread, NULL, change, &swap) != 0)
         return 2;
+    while (!atomic_load(&swap.begun))
+        ;
     for (long round = strtol(argv[3], NULL, 10); round > 0; round--)
         done += change_all(&swap);
     atomic_store(&swap.done, true);

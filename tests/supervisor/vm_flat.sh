@@ -1,11 +1,11 @@
-# vm_flat.sh: 20,000 VMs in one process (100,000 in the long form): from the 1,000th on,
+# vm_flat.sh: 10,000 VMs in one process (100,000 in the long form): from the 1,000th on,
 # descriptors, VMAs and resident memory stay as they are.
 . "$(dirname "$0")/vm.sh"
 need_kvm
 
-count=20000 seconds=1500
+count=10000 seconds=1500
 [[ $long -eq 0 ]] || count=100000 seconds=7500
-# Some allocator's slack; a page a sandbox would be 76,000.
+# Some allocator's slack; a page a sandbox would be 36,000.
 slack_kib=1024
 
 timeout -k 5 $seconds "$driver" churn $count 2 >"$work/said" || fail "churn: status $?"

@@ -90,8 +90,10 @@ static void in_usleep(void)
 }
 static void in_pause(void)
 {
-    setitimer(ITIMER_REAL, &(struct itimerval){.it_value = {0, 5000}}, NULL);
+    /* Again and again: the first may come before the pause. */
+    setitimer(ITIMER_REAL, &(struct itimerval){{0, 5000}, {0, 5000}}, NULL);
     pause();
+    setitimer(ITIMER_REAL, &(struct itimerval){0}, NULL);
 }
 static void in_sigsuspend(void)
 {

@@ -48,8 +48,14 @@ while kill -0 "$command" 2>/dev/null; do sleep 0.02; done
 made=$(directory)
 [[ $made == */boxledger-?????? && -d $made ]] || fail "no directory: $(<"$work/options")"
 trap 'rm -rf "$work" "$made"' EXIT
-sleep 0.3 # a sleep may have been starting
-before=$(find "$made" -type f | wc -l)
+# A sleep may have been starting.
+before=-1
+for ((i = 0; i < 50; i++)); do
+    now=$(find "$made" -type f | wc -l)
+    [[ $now -ne $before ]] || break
+    before=$now
+    sleep 0.3
+done
 goes_on "the command was killed"
 after=$(find "$made" -type f | wc -l)
 [[ $after -eq $before ]] || fail "$((after - before)) more ledgers, that nobody will remove"

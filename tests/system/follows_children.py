@@ -1,5 +1,6 @@
 """follows_children.py: with --follow, forked and executed children have ledgers and reports of
 their own, verified at their exit, and nothing is left behind by following them."""
+import fcntl
 import glob
 import json
 import os
@@ -124,15 +125,31 @@ check(lines[-1] == "SUMMARY: boxledger: nothing left behind by 3 sandboxes in 4 
       lines[-1])
 
 # A child that outlives the program is told as it is then, and waits for nobody at its end.
-report = run("/bin/sh", "-c", f"{takes} memfds=2 sleeps=700 & sleep 0.3; exit 0")
+report = run("/bin/sh", "-c", f"{takes} memfds=2 sleeps=4000 & sleep 1; exit 0")
 outlives = [child for child in report["followed"] if memfds(child) == 2]
 check(len(outlives) == 1 and outlives[0]["process"]["ended"] == "running", report["followed"])
+
+def is_held(directory):
+    try:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return True  # not any more
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+
 
 for directory in directories() - before:
     try:
         names = os.listdir(directory)
     except FileNotFoundError:
         continue
-    # Other runs' and other programs' directories may be there.
+    # Other runs' and other programs' directories may be there. A command that lives holds its own.
+    if not names and is_held(directory):
+        continue
     check(names and not any(name.split("-")[0] in map(str, processes) for name in names),
           f"{directory} was left behind: {names}")

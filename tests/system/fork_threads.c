@@ -57,7 +57,7 @@ static void child(int round)
 
 int main(int argc, char **argv)
 {
-    system_start(argc, argv, 90);
+    system_start(argc, argv, system_long() ? 1200 : 90);
     int rounds = system_long() ? 4000 : 300;
     pthread_t threads[3];
 

@@ -48,7 +48,7 @@ ended() { # waits for it; its status is in $got, what it said in $work/err
     wait "$gate" 2>"$work/null" || got=$?
     wait "$reader"
 }
-start --baseline="$known" --update-baseline -- "$sandboxes" keeps_fd=1 says=ready sleeps=500
+start --baseline="$known" --update-baseline -- "$sandboxes" keeps_fd=1 says=ready sleeps=4000
 prlimit --pid "$gate" --fsize=100:100
 ended
 [[ $got -eq 3 ]] || fail "no room for a baseline: status $got"
@@ -56,7 +56,7 @@ says 'known.json: File too large: the old one is as it was'
 same 'no room'
 
 # --- No memory for the gate itself, once the command has run.
-start --baseline="$known" --update-baseline -- "$sandboxes" keeps_fd=1 says=ready sleeps=500
+start --baseline="$known" --update-baseline -- "$sandboxes" keeps_fd=1 says=ready sleeps=4000
 prlimit --pid "$gate" --as=4096:4096
 ended
 [[ $got -eq 3 ]] || fail "no memory: status $got: $(cat "$work/err")"

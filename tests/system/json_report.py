@@ -93,7 +93,7 @@ check(report["process"]["verified"] and report["process"]["status"] == 4, report
 
 # Adopted descriptors: named by the kernel, also when there is nobody left to ask.
 for end, status in (("exit=0", 0), ("signal=9", 137)):
-    report = run("adopts=6", "sleeps=500", end, status=status)
+    report = run("adopts=6", "sleeps=3000", end, status=status)
     found = {f["what"]: f for f in report["live"] if f["resource"] == "fd"}
     check(set(found) == {"memfd:adopted-0", "memfd:adopted-1"}, f"{end}: {sorted(found)}")
     for finding in found.values():

@@ -215,10 +215,12 @@ static void blocking(void)
 
     signal(SIGUSR1, on_signal);
     signal(SIGALRM, on_signal);
-    struct itimerval timer = {.it_value = {0, 20000}};
+    /* Again and again: the first may come before the call that it is to end. */
+    struct itimerval timer = {{0, 20000}, {0, 20000}};
     SAY(setitimer(ITIMER_REAL, &timer, NULL) == 0 ? pause() : 0);
     SAY(setitimer(ITIMER_REAL, &timer, NULL) == 0 ? (int)sleep(5) : 0);
     SAY(setitimer(ITIMER_REAL, &timer, NULL) == 0 ? poll(NULL, 0, -1) : 0);
+    setitimer(ITIMER_REAL, &(struct itimerval){0}, NULL);
     sigprocmask(SIG_BLOCK, &usr1, NULL);
     raise(SIGUSR1);
     SAY(sigsuspend(&all_but));

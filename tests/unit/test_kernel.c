@@ -211,6 +211,50 @@ static void names_of_adopted_descriptors_are_noted_while_they_are_theirs(void **
     writer_end(&writer);
 }
 
+/* Its lists then end in the middle, as if that were their end. */
+static void a_process_that_dies_while_it_is_looked_at_is_unknown(void **state)
+{
+    enum { ROUNDS = 24, DESCRIPTORS = 800 };
+    unsigned whole = 0, unknown = 0;
+
+    (void)state;
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        struct kernel_view view = {0};
+        int ends[2];
+        char byte;
+        pid_t child, killer;
+
+        assert_int_equal(pipe(ends), 0);
+        child = fork();
+        if (child == 0) {
+            for (unsigned i = 0; i < DESCRIPTORS; i++)
+                (void)dup(ends[0]);
+            (void)write(ends[1], "x", 1);
+            (void)pause();
+            _exit(0);
+        }
+        assert_int_equal(read(ends[0], &byte, 1), 1);
+        killer = fork();
+        if (killer == 0) {
+            (void)usleep(100 * round);
+            _exit(kill(child, SIGKILL) != 0);
+        }
+        kernel_look(&view, child);
+        if (view.fds_known)
+            assert_in_range(view.fd_count, DESCRIPTORS, UINT32_MAX);
+        if (view.ranges_known)
+            assert_in_range(view.range_count, 5, UINT32_MAX);
+        whole += view.fds_known && view.ranges_known;
+        unknown += !view.fds_known && !view.ranges_known;
+        kernel_view_free(&view);
+        assert_int_equal(waitpid(killer, NULL, 0), killer);
+        assert_int_equal(waitpid(child, NULL, 0), child);
+        close(ends[0]);
+        close(ends[1]);
+    }
+    assert_int_equal(whole + unknown, ROUNDS); /* both lists or none */
+}
+
 static void a_child_that_is_gone_unreaped_is_noticed(void **state)
 {
     enum { LIVES, ZOMBIE, REAPED, OTHERS, NO_CHILD, COUNT };
@@ -345,6 +389,7 @@ int main(void)
         cmocka_unit_test(a_damaged_annex_is_refused_or_harmless),
         cmocka_unit_test(an_annex_out_of_order_is_refused),
         cmocka_unit_test(names_of_adopted_descriptors_are_noted_while_they_are_theirs),
+        cmocka_unit_test(a_process_that_dies_while_it_is_looked_at_is_unknown),
         cmocka_unit_test(a_child_that_is_gone_unreaped_is_noticed),
         cmocka_unit_test(a_thread_keeps_the_name_that_it_had),
         cmocka_unit_test(what_was_never_seen_is_counted_by_its_name),
