@@ -420,7 +420,9 @@ void watch_serve(struct watch *watch)
         struct watched *watched = watch->items[i];
 
         serve_one(watched);
-        if (!watched->ended && watched->pid && watched->state == LEDGER_PROCESS_RUNNING)
+        /* Written by a fork, which there must be none of while names are read: see ahead.c. */
+        if (!watched->ended && watched->pid && watched->state == LEDGER_PROCESS_RUNNING &&
+            !(watched->ahead && watched->ahead->begun))
             warn_about_limits(watched);
     }
     now = now_ns(CLOCK_MONOTONIC);
