@@ -38,9 +38,8 @@ static FILE *open_stream(int fd, int buffering)
     FILE *stream =
         fopencookie((void *)(intptr_t)fd, "w", functions); // NOLINT(performance-no-int-to-ptr)
 
-    if (!stream)
+    if (!stream || setvbuf(stream, NULL, buffering, buffering == _IONBF ? 0 : BUFSIZ) != 0)
         base_no_memory();
-    (void)setvbuf(stream, NULL, buffering, buffering == _IONBF ? 0 : BUFSIZ);
     return stream;
 }
 
